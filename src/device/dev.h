@@ -1,0 +1,97 @@
+/*
+ * struct dev: bytes at offsets. A file, a block device, a pipe, a window on another device, memory,
+ * a faulty disk, and (in format/) an image: whoever holds one needs to know nothing else.
+ *
+ * A device is owned by whoever opened it and closed with dev_close. dev_read and dev_write may be
+ * called from many threads at once (not on a pipe). Offsets, lengths and buffers may be unaligned:
+ * a device that needs alignment (O_DIRECT) bounces them; aligned calls are faster. Errors name the
+ * device and the offset; reading fails with ERR_SOURCE, writing with ERR_TARGET.
+ */
+#ifndef DEVICE_DEV_H
+#define DEVICE_DEV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct dev;
+
+struct dev_info {
+	uint64_t size_bytes;	/* what dev_size returns; 0 for a pipe being written */
+	uint32_t logical_bytes; /* logical sector size; 512 for plain files unless said */
+	uint32_t physical_bytes;
+	uint32_t align_bytes; /* offsets, lengths and memory that need no bounce; at least 1 */
+	bool writable;
+	bool sequential;    /* a pipe: reads and writes must ascend without gaps */
+	bool block_device;  /* a real block device, not a file or a composed one */
+	bool can_discard;   /* dev_discard may work */
+	bool can_grow;	    /* a regular file: writing past the end extends it */
+	bool rotational;    /* a disk with seek costs */
+};
+
+enum dev_flags {
+	DEV_WRITE = 1 << 0,	/* open for reading and writing; without it read-only (R1) */
+	DEV_DIRECT = 1 << 1,	/* try O_DIRECT; falls back to buffered where refused */
+	DEV_EXCLUSIVE = 1 << 2, /* block devices: O_EXCL, fails with ERR_BUSY when held */
+	DEV_CREATE = 1 << 3,	/* create a regular file; must not exist yet (O_EXCL) */
+	DEV_TRUNCATE = 1 << 4,	/* with DEV_WRITE: cut an existing regular file to 0 */
+};
+
+/*
+ * Open a regular file or block device, by what it is; anything else is refused (ERR_USAGE).
+ * For a block device opened without DEV_DIRECT the page cache is used.
+ */
+int dev_open(const char *path, unsigned flags, struct dev **out, struct err *e);
+
+/* A device on an open descriptor (file or block device), which is taken over. */
+int dev_open_fd(int fd, const char *name, bool writable, struct dev **out, struct err *e);
+
+/*
+ * A pipe, socket or terminal, sequential: fd is taken over. `writable` says the direction.
+ * A read before the end that comes short waits for more; dev_info size is 0.
+ */
+int dev_open_pipe(int fd, const char *name, bool writable, struct dev **out, struct err *e);
+
+/* [off, off + len) of `under`, which stays the caller's and must outlive the slice. */
+int dev_open_slice(struct dev *under, uint64_t off, uint64_t len, struct dev **out,
+		   struct err *e);
+
+/* Zeroed memory of a fixed size; with `bytes` not NULL, a copy of them. */
+int dev_open_mem(const void *bytes, size_t len, struct dev **out, struct err *e);
+
+void dev_close(struct dev *d); /* NULL is fine; does not flush */
+
+/* Borrowed, valid as long as the device. */
+const struct dev_info *dev_info(const struct dev *d);
+const char *dev_name(const struct dev *d);
+uint64_t dev_size(const struct dev *d);
+
+/* The whole range or an error: a short read or a range past the end is an error. */
+int dev_read(struct dev *d, uint64_t off, void *buf, size_t len, struct err *e);
+int dev_write(struct dev *d, uint64_t off, const void *buf, size_t len, struct err *e);
+
+/*
+ * Make what was written durable. When `metadata` is false the size and times may be left to later
+ * unless needed to read the data back (fdatasync).
+ */
+int dev_flush(struct dev *d, bool metadata, struct err *e);
+
+/*
+ * Discard: the content becomes undefined. Fails with ERR_TARGET when the device can't.
+ * Zero: the range reads as zeros afterwards (hole punched, zeroed by the device, or written).
+ */
+int dev_discard(struct dev *d, uint64_t off, uint64_t len, struct err *e);
+int dev_zero(struct dev *d, uint64_t off, uint64_t len, struct err *e);
+
+/* Set the size of a regular file (or memory); others refuse. */
+int dev_set_size(struct dev *d, uint64_t size, struct err *e);
+
+/*
+ * The descriptor under the device and where its byte 0 lies in it, for io_uring and libblkid; -1
+ * when there is none (memory, faults, images): callers must then use dev_read and dev_write.
+ */
+int dev_fd(const struct dev *d, uint64_t *base);
+
+#endif
