@@ -121,7 +121,6 @@ $(BUILD)/imgtool_c.so: $(OBJS) $(BUILD)/ldflags
 
 # ---- Tests ---------------------------------------------------------------------------------
 
-names_of = $(patsubst tests/%,%,$(patsubst %_$(3),%,$(wildcard tests/$(1)/*_$(2))))
 UNIT := $(patsubst tests/%_test.c,%,$(wildcard tests/unit/*_test.c tests/fault/*_test.c))
 FUZZ := $(patsubst tests/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
 LUA := $(patsubst tests/%_test.lua,%,$(wildcard tests/lua/*_test.lua))
@@ -167,7 +166,7 @@ $(BUILD)/tests/%.o: ALL_CFLAGS += -Itests
 # packages are there.
 TEST_TIMEOUT ?= 300
 MAKE_TARGET ?= check
-run-tests: $$(TEST_NEEDS)
+run-tests: $(TEST_NEEDS)
 	@$(if $(SELECTED),:,echo "no test matches '$(T)' ($(MAKE_TARGET))" >&2; exit 2)
 	@BUILD='$(BUILD)' MAKE_TARGET='$(MAKE_TARGET)' scripts/run-tests --timeout $(TEST_TIMEOUT) \
 		$(TEST_FILES)
@@ -176,8 +175,6 @@ run-fuzz: $(foreach n,$(call pick,$(FUZZ)),$(BUILD)/tests/$(n)_fuzzer)
 		scripts/run-fuzzer $(BUILD)/tests/$${n}_fuzzer $${n#fuzz/} $(FUZZ_SECONDS) || exit 1; \
 	done
 test-programs: $(UNIT:%=$(BUILD)/tests/%_test) $(FUZZ:%=$(BUILD)/tests/%_replay)
-.SECONDEXPANSION:
-run-tests: $$(TEST_NEEDS)
 
 check: ## unit, fault, fuzz corpus, Lua and CLI tests; T=unit/map for one; no root, no network
 	@scripts/setup --soft test

@@ -1,0 +1,86 @@
+---@meta img.image
+-- Images: reading and writing docs/image-format-v2.md. Hashes and UUIDs are lower-case text.
+
+---@class img.image
+local image = {}
+
+---@class img.Image
+local Image = {}
+
+---@class img.Writer
+local Writer = {}
+
+---Open a complete image; the device is kept alive.
+---@param file img.Device
+---@return img.Image?, string?, integer?
+function image.open(file) end
+
+---@class img.Head
+---@field source_bytes integer
+---@field chunk_bytes integer
+---@field block_bytes integer
+---@field logical_bytes integer
+---@field physical_bytes integer
+---@field hash 'xxh3-128'|'sha256'
+---@field uuid string RFC 4122 text
+---@field created_s integer seconds since 1970 UTC
+---@field text string JSON object (specification, section 8)
+
+---Begin an image on an empty file or pipe, or with `resume` go on with an incomplete one; the map's
+---digest goes into the head. The device is kept alive.
+---@param file img.Device
+---@param head img.Head
+---@param map img.Map
+---@param options? {write_through: boolean?, resume: boolean?}
+---@return img.Writer?, string?, integer?
+function image.writer(file, head, map, options) end
+
+---The HEAD text, UUID and creation time of an incomplete or complete image file.
+---@param file img.Device
+---@return img.Head?, string?, integer?
+function image.read_head(file) end
+
+---@class img.ImageFacts: img.Head
+---@field version string '2.0'
+---@field map_digest string
+---@field file_bytes integer
+---@field chunks integer
+---@field data_bytes integer
+---@field zero_bytes integer
+---@field free_bytes integer
+---@field bad_bytes integer
+---@field bad_range_bytes integer
+---@field root string SHA-256
+---@field meta string META's JSON
+
+---@return img.ImageFacts
+function Image:facts() end
+---@param number integer from 0
+---@return {number: integer, offset: integer, length: integer, entries: {kind: img.Kind, offset: integer, length: integer, file_offset: integer, stored: integer, hash: string?}[], bad: {offset: integer, length: integer}[]}?, string?, integer?
+function Image:chunk(number) end
+---Compare the root hash with all tables.
+---@return true?, string?, integer?
+function Image:check_root() end
+---The source as a read-only device; the image is kept alive.
+---@param cache_blocks? integer
+---@return img.Device?, string?, integer?
+function Image:device(cache_blocks) end
+function Image:close() end
+
+---The head in force: of a resumed image, uuid, created_s and text are the file's.
+---@return img.Head
+function Writer:head() end
+---Where the next block goes: 0, or where a resumed image goes on.
+---@return integer
+function Writer:offset() end
+---@return {data_bytes: integer, zero_bytes: integer, free_bytes: integer, bad_bytes: integer, bad_range_bytes: integer, bad_range_count: integer, stored_bytes: integer, file_bytes: integer, committed_bytes: integer, chunks: integer}
+function Writer:totals() end
+---Complete the image and make it durable; the root hash.
+---@return string?, string?, integer?
+function Writer:finish() end
+---Make what is whole durable, so that it can be resumed.
+---@return true?, string?, integer?
+function Writer:stop() end
+function Writer:close() end
+
+return image

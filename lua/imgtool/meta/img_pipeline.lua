@@ -1,0 +1,101 @@
+---@meta img.pipeline
+-- Jobs that move bytes. A job runs in threads of its own; everything it was given is kept alive.
+
+---@class img.pipeline
+local pipeline = {}
+
+---@class img.Job
+local Job = {}
+
+---@class img.Settings
+---@field workers integer 1 to 64
+---@field depth integer block slots in flight, 2 to 1024
+---@field level? integer zstd level
+---@field max_bytes_per_s? integer 0: no limit
+
+---@class img.Capture: img.Settings
+---@field source img.Device
+---@field map img.Map
+---@field writer img.Writer
+---@field on_read_error 'abort'|'zero'
+---@field read_retries integer
+
+---@param capture img.Capture
+---@return img.Job?, string?, integer?
+function pipeline.capture(capture) end
+
+---@class img.Restore: img.Settings
+---@field image img.Image
+---@field target img.Device
+---@field offset? integer source offset, default 0
+---@field length? integer default: to the end
+---@field target_offset? integer default 0
+---@field free 'leave'|'discard'|'zero'
+---@field target_is_zero boolean the target is new and reads as zeros
+---@field on_read_error 'abort'|'zero'
+
+---@param restore img.Restore
+---@return img.Job?, string?, integer?
+function pipeline.restore(restore) end
+
+---@class img.Verify: img.Settings
+---@field image img.Image
+---@field sample_percent integer 1 to 100
+---@field seed integer
+
+---@param verify img.Verify
+---@return img.Job?, string?, integer?
+function pipeline.verify(verify) end
+
+---@class img.Progress
+---@field state 'running'|'paused'|'done'|'failed'|'cancelled'
+---@field workers integer
+---@field depth integer
+---@field level integer
+---@field max_bytes_per_s integer
+---@field total_bytes integer
+---@field done_bytes integer
+---@field position integer
+---@field data_bytes integer
+---@field zero_bytes integer
+---@field free_bytes integer
+---@field bad_bytes integer
+---@field bad_count integer
+---@field stored_bytes integer
+---@field committed_bytes integer
+---@field rate_bytes_per_s integer
+---@field elapsed_ns integer
+---@field paused_ns integer
+---@field queued integer
+---@field in_flight integer
+---@field reading_ns integer
+---@field working_ns integer
+---@field idle_ns integer
+---@field writing_ns integer
+---@field ordered_ns integer
+---@field full_ns integer
+
+---@return img.Progress
+function Job:progress() end
+---Change settings while it runs; fields left out stay.
+---@param settings {workers: integer?, depth: integer?, level: integer?, max_bytes_per_s: integer?}
+function Job:set(settings) end
+function Job:pause() end
+function Job:resume() end
+---Stop; with `after_chunk` a capture first finishes the chunk under way.
+---@param after_chunk? boolean
+function Job:cancel(after_chunk) end
+---true: done; false: still running after `seconds`; else the failure.
+---@param seconds? number default: for ever
+---@return boolean?, string?, integer?
+function Job:wait(seconds) end
+---Blocks looked at, and blocks there are.
+---@return integer checked, integer all
+function Job:blocks() end
+---What was lost, block by block.
+---@return {offset: integer, length: integer, file_offset: integer, why: string}[]
+function Job:losses() end
+---Cancels when still running.
+function Job:close() end
+
+return pipeline

@@ -1,0 +1,99 @@
+---@meta img.sys
+-- The system: what Lua's own library lacks.
+
+---@class img.sys
+local sys = {}
+
+---Exit codes by word: sys.codes.damaged == 7.
+---@type table<string, integer>
+sys.codes = {}
+
+---@param code integer
+---@return string
+function sys.word(code) end
+---@param code integer
+---@return string
+function sys.meaning(code) end
+
+---@return {imgtool: string, commit: string, format: string, lua: string, zstd: string, ext2fs: string, ntfs3g: string, uring: string, blkid: string, xxhash: string, openssl: string}
+function sys.version() end
+---Monotonic nanoseconds.
+---@return integer
+function sys.clock_ns() end
+---@param seconds number
+function sys.sleep(seconds) end
+---A new random UUID (version 4).
+---@return string
+function sys.uuid() end
+---@return string
+function sys.hostname() end
+---@return integer
+function sys.cores() end
+---Bytes of memory that can be had.
+---@return integer
+function sys.memory_available() end
+---@return integer
+function sys.euid() end
+---@param fd integer
+---@return boolean
+function sys.isatty(fd) end
+---Columns of the terminal on a descriptor; 80 when it is none.
+---@param fd integer
+---@return integer
+function sys.columns(fd) end
+
+---From now on SIGINT and SIGTERM are counted instead of ending the program.
+function sys.catch_signals() end
+---How many were caught, and the last one's number.
+---@return integer count, integer last
+function sys.signals() end
+
+---@param path string
+---@return {type: 'file'|'directory'|'block'|'char'|'fifo'|'socket'|'link'|'other', size: integer, mode: integer, uid: integer, gid: integer, device: integer, inode: integer, blocks_bytes: integer, modified_s: integer}?, string?, integer?
+function sys.stat(path) end
+---Bytes that an ordinary user can still write on the file system that holds `path`.
+---@param path string
+---@return integer?, string?, integer?
+function sys.space_available(path) end
+---The absolute path without links.
+---@param path string
+---@return string?, string?, integer?
+function sys.realpath(path) end
+---Rename; fails when `to` exists, unless `replace`. Then the directory is synced.
+---@param from string
+---@param to string
+---@param replace? boolean
+---@return true?, string?, integer?
+function sys.rename(from, to, replace) end
+---@param path string
+---@return true?, string?, integer?
+function sys.sync_directory(path) end
+---An advisory lock on a file, created when missing; held until the handle is closed.
+---@param path string
+---@return {close: fun()}?, string?, integer?
+function sys.lock(path) end
+
+---Lua modules that replaced embedded ones: name to path.
+---@return table<string, string>
+function sys.overrides() end
+---The embedded Lua module's source, or nil.
+---@param name string
+---@return string?
+function sys.embedded(name) end
+
+---Read a line with history and editing; nil at end of file. `complete` gets the word before the cursor
+---and gives an array of completions.
+---@param prompt string
+---@param complete? fun(word: string): string[]
+---@return string?
+function sys.readline(prompt, complete) end
+---@param line string
+function sys.add_history(line) end
+---@param path string
+---@return true?, string?, integer?
+function sys.load_history(path) end
+---@param path string
+---@return true?, string?, integer?
+function sys.save_history(path) end
+
+return sys
