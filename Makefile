@@ -99,7 +99,7 @@ all: $(BUILD)/imgtool $(BUILD)/imgtool_c.so ## build imgtool and the Lua module 
 
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/gen/version.h
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) $(ALL_CFLAGS) $(if $(filter tests/%,$<),-Itests) -MMD -MP -c -o $@ $<
 
 $(BUILD)/gen/%.o: $(BUILD)/gen/%.c $(BUILD)/flags
 	$(call say,CC)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -134,8 +134,8 @@ HELPER_LIB := $(BUILD)/tests/libhelper.a
 # T=unit/map: the names in T, what lies in a folder named in T, or what a pattern with * matches.
 pick = $(if $(T),$(filter $(foreach t,$(subst *,%,$(T)),$(t) $(t)/%),$(1)),$(1))
 KINDS ?= UNIT FUZZ LUA CLI
-SELECTED := $(foreach k,$(KINDS),$(call pick,$($(k))))
-TEST_FILES = $(foreach n,$(SELECTED),$(or $(call file_of_$(firstword $(subst /, ,$(n))),$(n)),))
+SELECTED := $(strip $(foreach k,$(KINDS),$(call pick,$($(k)))))
+TEST_FILES = $(foreach n,$(SELECTED),$(call file_of_$(firstword $(subst /, ,$(n))),$(n)))
 file_of_unit = $(BUILD)/tests/$(1)_test
 file_of_fault = $(BUILD)/tests/$(1)_test
 file_of_fuzz = $(BUILD)/tests/$(1)_replay
@@ -160,8 +160,6 @@ $(BUILD)/tests/%_replay: $(BUILD)/tests/%_fuzz.o $(BUILD)/tests/fuzz/replay_main
 $(BUILD)/tests/%_fuzzer: $(BUILD)/tests/%_fuzz.o $(LIB) $(BUILD)/ldflags
 	$(call say,LD)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB) $(LIBS)
 
-$(BUILD)/tests/%.o: ALL_CFLAGS += -Itests
-
 # Not for the command line: the targets below start these in a make of their own, after the
 # packages are there.
 TEST_TIMEOUT ?= 300
@@ -181,7 +179,7 @@ check: ## unit, fault, fuzz corpus, Lua and CLI tests; T=unit/map for one; no ro
 	@$(MAKE) run-tests
 
 check-root: ## tests with loop devices and mounts; needs root
-	@scripts/setup --soft all
+	@scripts/setup --soft root
 	@$(MAKE) run-tests KINDS=ROOT MAKE_TARGET=check-root TEST_TIMEOUT=900
 
 # Sanitized programs run the C and CLI tests; the Lua tests need an interpreter that was built so.
@@ -234,7 +232,9 @@ LUA_FILES = $(sort $(shell find lua tests/lua examples -name '*.lua' 2>/dev/null
 LUA_SCRIPTS := scripts/check-docs scripts/check-layers scripts/check-style scripts/embed-lua
 LINTS := lint-layers lint-style lint-docs lint-lua lint-format
 
-lint: $(LINTS) ## layers, style, docs, luacheck, clang-format
+lint: ## layers, style, docs, luacheck, clang-format
+	@scripts/setup --soft test
+	@$(MAKE) --keep-going $(LINTS)
 lint-layers:
 	@scripts/check-layers --self-test && scripts/check-layers
 lint-style:

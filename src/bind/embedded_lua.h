@@ -9,8 +9,8 @@
 #include <stddef.h>
 
 struct embedded_lua {
-	const char *name;          /* what `require` is given: "imgtool.cmd.image" */
-	const char *path;          /* where it was: "lua/imgtool/cmd/image.lua" */
+	const char *name;	   /* what `require` is given: "imgtool.cmd.image" */
+	const char *path;	   /* where it was: "lua/imgtool/cmd/image.lua" */
 	const unsigned char *text; /* the source; a NUL follows that len does not count */
 	size_t len;
 };

@@ -45,12 +45,13 @@ enum dev_flags {
  */
 int dev_open(const char *path, unsigned flags, struct dev **out, struct err *e);
 
-/* A device on an open descriptor (file or block device), which is taken over. */
+/* A device on an open descriptor (file or block device), which is taken over, also on failure. */
 int dev_open_fd(int fd, const char *name, bool writable, struct dev **out, struct err *e);
 
 /*
- * A pipe, socket or terminal, sequential: fd is taken over. `writable` says the direction.
- * A read before the end that comes short waits for more; dev_info size is 0.
+ * A pipe, socket or terminal, sequential: fd is taken over, also on failure. `writable` says the
+ * direction. A read before the end that comes short waits for more; dev_info size is 0. The program
+ * must ignore SIGPIPE, or a reader that went away ends it.
  */
 int dev_open_pipe(int fd, const char *name, bool writable, struct dev **out, struct err *e);
 

@@ -1,7 +1,8 @@
 /*
  * A pseudo device over another that misbehaves on demand: the integration tests' disk. It counts
  * operations, and fails, shortens, delays or tears the n-th one; enforces an alignment; reports
- * another length. It has no descriptor, so that all traffic goes through it.
+ * another length. It has no descriptor, so that all traffic goes through it. Zeroing and discarding
+ * count as writes. Any thread may use it.
  */
 #ifndef DEVICE_DEV_FAULT_H
 #define DEVICE_DEV_FAULT_H

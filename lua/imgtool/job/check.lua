@@ -1,0 +1,144 @@
+--- Hold a job against the schema: types, limits, unknown keys. Pure.
+local nearest = require 'imgtool.util.nearest'
+local schema = require 'imgtool.job.schema'
+local size = require 'imgtool.util.size'
+local time = require 'imgtool.util.time'
+
+local M = {}
+
+local function check_range(field, value, show)
+  if field.min and value < field.min then
+    return nil, ('%s is too small, the least is %s'):format(show(value), show(field.min))
+  end
+  if field.max and value > field.max then
+    return nil, ('%s is too large, the most is %s'):format(show(value), show(field.max))
+  end
+  return value
+end
+
+local function plain(value) return ('%d'):format(value) end
+
+local function is_text(value) return type(value) == 'string' and value ~= '' end
+
+--- A check per type: the value in its final form, or nil and what is wrong. `value` is what a job
+--- file holds, or a command line's text.
+local TYPES = {}
+
+function TYPES.path(_, value)
+  if not is_text(value) or value:find('\0', 1, true) then return nil, 'a path is expected' end
+  return value
+end
+
+function TYPES.text(_, value)
+  if not is_text(value) then return nil, 'a text is expected' end
+  return value
+end
+
+function TYPES.boolean(_, value)
+  if type(value) ~= 'boolean' then return nil, 'true or false is expected' end
+  return value
+end
+
+function TYPES.integer(field, value)
+  local number = math.tointeger(tonumber(value))
+  if not number then return nil, ("a whole number is expected, not '%s'"):format(value) end
+  return check_range(field, number, plain)
+end
+
+TYPES['size'] = function(field, value)
+  local bytes, message = value, nil
+  if type(value) == 'string' then bytes, message = size.parse(value) end
+  if message then return nil, message end
+  bytes = math.tointeger(bytes)
+  if not bytes then return nil, 'a whole number of bytes, or a text such as 512M, is expected' end
+  if field.power_of_two and (bytes <= 0 or bytes & (bytes - 1) ~= 0) then
+    return nil, ('%s is no power of two'):format(size.exact(bytes))
+  end
+  return check_range(field, bytes, size.exact)
+end
+
+function TYPES.choice(field, value)
+  for _, choice in ipairs(field.choices) do
+    if value == choice then return value end
+  end
+  return nil, ("'%s' is none of %s%s"):format(value, table.concat(field.choices, ', '),
+    nearest.hint(tostring(value), field.choices))
+end
+
+function TYPES.time(_, value)
+  if math.type(value) == 'integer' and value >= 0 then return value end
+  if type(value) ~= 'string' then return nil, 'a time is expected' end
+  return time.parse(value)
+end
+
+function TYPES.uuid(_, value)
+  local text = type(value) == 'string' and value:lower() or ''
+  if not text:match(('^' .. ('%x'):rep(8) .. ('%-' .. ('%x'):rep(4)):rep(3) .. '%-'
+    .. ('%x'):rep(12) .. '$')) then
+    return nil, ("'%s' is no UUID"):format(value)
+  end
+  if not text:find('[^0-]') then return nil, 'the UUID of zeros names nothing' end
+  return text
+end
+
+TYPES['function'] = function(_, value)
+  if type(value) ~= 'function' then return nil, 'a function is expected' end
+  return value
+end
+
+--- One value of a field, in its final form.
+---@param field table
+---@param value any
+---@return any value, string? message
+function M.value(field, value)
+  if type(value) == 'table' then return nil, 'a table has no place here' end
+  return TYPES[field.type](field, value)
+end
+
+local function names_of(fields)
+  local out = {}
+  for _, field in ipairs(fields) do out[#out + 1] = field.name end
+  return out
+end
+
+-- Keys that are no field, in a stable order, as one message.
+local function unknown_key(job, fields, action)
+  local known, wrong = {}, {}
+  for _, field in ipairs(fields) do known[field.name] = true end
+  for key in pairs(job) do
+    if not known[key] then wrong[#wrong + 1] = tostring(key) end
+  end
+  table.sort(wrong)
+  if not wrong[1] then return nil end
+  return ("job.%s: no such field of the action '%s'%s"):format(wrong[1], action,
+    nearest.hint(wrong[1], names_of(fields)))
+end
+
+--- A checked job with its defaults, or nil and what is wrong with which field. What was not said and
+--- has no fixed default stays nil. `given` tells what was said.
+---@param job table
+---@return table? checked, string? message
+function M.job(job)
+  if type(job) ~= 'table' then return nil, 'job: a table is expected' end
+  local action, message = M.value(schema.fields[1], job.action or schema.fields[1].default)
+  if not action then return nil, 'job.action: ' .. message end
+  local fields = schema.fields_of(action)
+  message = unknown_key(job, fields, action)
+  if message then return nil, message end
+  local checked = { given = {} }
+  for _, field in ipairs(fields) do
+    local value = job[field.name]
+    if value == nil then
+      if field.required then return nil, ('job.%s: is missing'):format(field.name) end
+      checked[field.name] = field.default
+    else
+      checked.given[field.name] = true
+      value, message = M.value(field, value)
+      if value == nil then return nil, ('job.%s: %s'):format(field.name, message) end
+      checked[field.name] = value
+    end
+  end
+  return checked
+end
+
+return M

@@ -1,0 +1,152 @@
+--- The one place of a job's fields: type, unit, default, limits, documentation. Command-line options,
+--- --help, the manual page, docs/job-files.md and the shell completion are made from it, and
+--- job/check.lua holds jobs against it.
+---
+--- A field: name; type (see job/check.lua); actions (which jobs have it); doc; and, where they
+--- apply, default, default_text (when the default depends on facts), min, max, choices, power_of_two,
+--- required; option (its name on the command line, a table when it differs by action; none: job files
+--- only), argname, flags (one option for each choice).
+local M = {}
+
+local KiB <const>, MiB <const>, GiB <const>, TiB <const> = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+
+--- The actions of a job, in order, and what they do.
+M.actions = {
+  { name = 'image', doc = 'image a device or file' },
+  { name = 'verify', doc = 'check an image' },
+  { name = 'restore', doc = 'write an image back to a device or file' },
+  { name = 'export', doc = 'write an image\'s content to a raw file or pipe' },
+}
+
+local ALL = { image = true, verify = true, restore = true, export = true }
+local IMAGE = { image = true }
+local VERIFY = { verify = true }
+local WRITES = { image = true, restore = true, export = true }
+local READS_IMAGE = { restore = true, export = true }
+local RESTORE = { restore = true }
+
+M.fields = {
+  { name = 'action', type = 'choice', actions = ALL, default = 'image',
+    choices = { 'image', 'verify', 'restore', 'export' }, doc = 'What to do.' },
+  { name = 'source', type = 'path', actions = ALL, required = true,
+    option = { image = '--device', verify = '--in', restore = '--in', export = '--in' },
+    argname = { image = 'SRC', verify = 'IMG', restore = 'IMG', export = 'IMG' },
+    doc = {
+      image = 'The block device or file to image. It is opened read-only.',
+      verify = 'The image.', restore = 'The image.', export = 'The image.',
+    } },
+  { name = 'target', type = 'path', actions = WRITES, required = true,
+    option = '--out', argname = { image = 'IMG', restore = 'TARGET', export = 'FILE' },
+    doc = {
+      image = 'The image to make; a directory: a file in it, named after the source; -: stdout.',
+      restore = 'The block device or file to write to.',
+      export = 'The file to write; -: stdout.',
+    } },
+  { name = 'name', type = 'text', actions = IMAGE, option = '--name', argname = 'NAME',
+    default_text = 'from the label, the disk or the file name',
+    doc = 'The file\'s name (without .img.zst) when the target is a directory.' },
+  { name = 'mode', type = 'choice', actions = IMAGE, default = 'used_only',
+    choices = { 'used_only', 'all_blocks' },
+    flags = {
+      { option = '--used-only', value = 'used_only',
+        doc = 'Leave out what the file system does not use.' },
+      { option = '--all-blocks', value = 'all_blocks', doc = 'Read every block.' },
+    },
+    doc = 'Whether free space is left out. Where it can\'t be known, all blocks are taken.' },
+  { name = 'chunk_size', type = 'size', actions = IMAGE, option = '--chunk-size', argname = 'SIZE',
+    default = 512 * MiB, min = 64 * KiB, max = 4 * GiB,
+    default_text = '512M, less for a small source, a small block or little memory',
+    doc = 'The unit of commit and resume: a multiple of the block size, at most 65536 blocks.' },
+  { name = 'block_size', type = 'size', actions = IMAGE, option = '--block-size', argname = 'SIZE',
+    default = 256 * KiB, min = 64 * KiB, max = 16 * MiB, power_of_two = true,
+    doc = 'The unit of compression, hashing and random access: a power of two.' },
+  { name = 'level', type = 'integer', actions = IMAGE, option = '--level', argname = 'N',
+    default = 3, min = 1, max = 19, doc = 'The zstd level.' },
+  { name = 'hash', type = 'choice', actions = IMAGE, option = '--hash', argname = 'HASH',
+    default = 'xxh3-128', choices = { 'xxh3-128', 'sha256' }, doc = 'The hash of each block.' },
+  { name = 'verify', type = 'choice', actions = IMAGE, option = '--verify', argname = 'HOW',
+    default = 'none', choices = { 'none', 'quick', 'full' },
+    doc = 'Read the image back before it gets its final name.' },
+  { name = 'quick', type = 'boolean', actions = VERIFY, option = '--quick', default = false,
+    doc = 'Check a sample of the blocks of every chunk, and say which fraction.' },
+  { name = 'sample', type = 'integer', actions = VERIFY, option = '--sample', argname = 'PERCENT',
+    default = 10, min = 1, max = 100, doc = 'The percentage of blocks that --quick checks.' },
+  { name = 'seed', type = 'integer', actions = VERIFY, option = '--seed', argname = 'N', min = 0,
+    default_text = 'a new one each time', doc = 'Chooses the sample: the same seed, the same blocks.' },
+  { name = 'offset', type = 'size', actions = { export = true }, option = '--offset',
+    argname = 'OFFSET', default = 0, min = 0, doc = 'Where in the source to begin, in bytes.' },
+  { name = 'length', type = 'size', actions = { export = true }, option = '--length',
+    argname = 'LENGTH', min = 1, default_text = 'to the end', doc = 'How many bytes.' },
+  { name = 'workers', type = 'integer', actions = ALL, option = '--parallel', argname = 'N',
+    min = 1, max = 64, default_text = 'the number of cores, at most 4',
+    doc = 'Threads that compress, or unpack and check.' },
+  { name = 'pipeline_depth', type = 'integer', actions = ALL, option = '--pipeline-depth',
+    argname = 'N', min = 2, max = 1024, default_text = 'from workers, block size and memory',
+    doc = 'Blocks in flight. Each takes twice the block size of memory.' },
+  { name = 'max_throughput', type = 'size', actions = ALL, option = '--max-throughput',
+    argname = 'SIZE', default = 0, min = 0, max = 16 * TiB,
+    doc = 'At most so many bytes of the source a second; 0: no limit.' },
+  { name = 'write_through', type = 'boolean', actions = IMAGE, option = '--write-through',
+    default = false, doc = 'Make each chunk durable before the next one is written.' },
+  { name = 'on_read_error', type = 'choice', actions = WRITES, option = '--on-read-error',
+    argname = 'WHAT', default = 'abort', choices = { 'abort', 'zero' },
+    doc = {
+      image = 'A range that can\'t be read: abort, or record it as bad and go on (exit status 12).',
+      restore = 'A range that is damaged or bad in the image: abort, or write zeros there, list it'
+        .. ' and go on (exit status 12).',
+      export = 'A range that is damaged or bad in the image: abort, or write zeros there, list it'
+        .. ' and go on (exit status 12).',
+    } },
+  { name = 'read_retries', type = 'integer', actions = IMAGE, option = '--read-retries',
+    argname = 'N', default = 2, min = 0, max = 100,
+    doc = 'How often a read that failed is repeated before it is split.' },
+  { name = 'resume', type = 'boolean', actions = IMAGE, option = '--resume', default = false,
+    doc = 'Go on with the incomplete image IMG.partial. Its own settings hold.' },
+  { name = 'free', type = 'choice', actions = RESTORE, option = '--free', argname = 'WHAT',
+    default = 'discard', choices = { 'leave', 'discard', 'zero' },
+    doc = 'What becomes of free space on the target: it stays as it is, is discarded where the'
+      .. ' device can, or reads as zeros.' },
+  { name = 'yes_destroy', type = 'text', actions = RESTORE, option = '--yes-destroy',
+    argname = 'NAME', doc = 'Confirms that a block device may be overwritten: its kernel name (sdb),'
+      .. ' path, serial number or WWN.' },
+  { name = 'force', type = 'boolean', actions = WRITES, option = '--force', default = false,
+    doc = {
+      image = 'Replace an existing image, or begin an incomplete one anew.',
+      restore = 'Replace an existing file; restore in spite of a larger target, another disk or'
+        .. ' another sector size.',
+      export = 'Replace an existing file.',
+    } },
+  { name = 'dry_run', type = 'boolean', actions = WRITES, option = '--dry-run', default = false,
+    doc = 'Check everything, print the plan, and write nothing.' },
+  { name = 'auto_tune', type = 'boolean', actions = ALL, option = '--auto-tune', default = false,
+    doc = 'Look for the best number of workers and depth while the job runs.' },
+  { name = 'tune', type = 'function', actions = ALL,
+    doc = 'A tuning strategy: a function from progress to settings (docs/TUNING.md).' },
+  { name = 'created', type = 'time', actions = IMAGE, option = '--created', argname = 'TIME',
+    default_text = 'now',
+    doc = 'The creation time in the image: seconds since 1970 or YYYY-MM-DDTHH:MM:SSZ.'
+      .. ' With --uuid, two images of the same source can be equal.' },
+  { name = 'uuid', type = 'uuid', actions = IMAGE, option = '--uuid', argname = 'UUID',
+    default_text = 'a new random one', doc = 'The UUID of the image.' },
+}
+
+--- The value of a property that may differ by action.
+---@param value any
+---@param action string
+function M.of(value, action)
+  if type(value) == 'table' then return value[action] end
+  return value
+end
+
+--- The fields of an action, in order.
+---@param action string
+---@return table[]
+function M.fields_of(action)
+  local out = {}
+  for _, field in ipairs(M.fields) do
+    if field.actions[action] then out[#out + 1] = field end
+  end
+  return out
+end
+
+return M

@@ -1,0 +1,69 @@
+--- Whether an incomplete image may be gone on with (docs/image-format-v2.md, 10). Pure.
+local M = {}
+
+-- Where to look in HEAD's text, and what to call it. In the order of what tells most.
+local IDENTITY = {
+  { 'serial number', 'source', 'serial' },
+  { 'WWN', 'source', 'wwn' },
+  { 'disk id', 'source', 'disk', 'id' },
+  { 'partition GUID', 'source', 'partition', 'guid' },
+  { 'partition number', 'source', 'partition', 'number' },
+  { 'partition start', 'source', 'partition', 'start_bytes' },
+  { 'file system UUID', 'source', 'file_system', 'uuid' },
+  { 'file system type', 'source', 'file_system', 'type' },
+  { 'size', 'source', 'size_bytes' },
+  { 'logical sector size', 'source', 'logical_bytes' },
+  { 'physical sector size', 'source', 'physical_bytes' },
+  { 'map', 'map', 'kind' },
+}
+
+local function at(text, row)
+  local value = text
+  for i = 2, #row do
+    if type(value) ~= 'table' then return nil end
+    value = value[row[i]]
+  end
+  return value
+end
+
+local function show(value)
+  return value == nil and 'none' or ("'%s'"):format(value)
+end
+
+--- Compare the source of an incomplete image with the source now. Both are decoded HEAD texts.
+---@param stored table
+---@param now table
+---@return boolean same, string? reason which field differs, and how
+function M.same_source(stored, now)
+  for _, row in ipairs(IDENTITY) do
+    local before, after = at(stored, row), at(now, row)
+    if before ~= after then
+      return false, ('the source\'s %s is %s now, and was %s'):format(row[1], show(after),
+        show(before))
+    end
+  end
+  return true
+end
+
+-- Settings that an image keeps for its whole length: field of the job, member of the stored settings.
+local SETTINGS = {
+  { 'block_size', 'block_bytes' }, { 'chunk_size', 'chunk_bytes' }, { 'hash', 'hash' },
+  { 'level', 'level' }, { 'on_read_error', 'on_read_error' }, { 'uuid', 'uuid' },
+  { 'created', 'created' },
+}
+
+--- Settings that were said, held against those of the image.
+---@param stored table settings of the image
+---@param job table a checked job
+---@return boolean same, string? reason
+function M.same_settings(stored, job)
+  for _, row in ipairs(SETTINGS) do
+    if job.given[row[1]] and job[row[1]] ~= stored[row[2]] then
+      return false, ('%s is %s in the image, not %s'):format(row[1], show(stored[row[2]]),
+        show(job[row[1]]))
+    end
+  end
+  return true
+end
+
+return M

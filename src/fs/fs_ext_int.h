@@ -1,0 +1,77 @@
+/*
+ * Shared by the files of the ext row: fs_ext.c (the order of things), fs_ext_super.c (the
+ * superblock), fs_ext_journal.c (what a replay would write), fs_ext_overlay.c (the device as it
+ * would be after the replay), fs_ext_groups.c (bitmaps into the map). Nobody else includes this.
+ */
+#ifndef FS_FS_EXT_INT_H
+#define FS_FS_EXT_INT_H
+
+#include "adapter/ext2fs_io.h"
+#include "device/dev.h"
+#include "map/map.h"
+
+#define EXT_SUPER_OFFSET 1024
+#define EXT_SUPER_BYTES	 1024
+
+/*
+ * Check a superblock (EXT_SUPER_BYTES) so far that libext2fs can be given it: known features only,
+ * every size within its limits and fitting the others, inside a device of `size` bytes, clean or
+ * with a journal that makes it so. Refuses with the field's name.
+ */
+int fs_ext_super_check(const uint8_t *super, uint64_t size, struct err *e);
+
+/* Blocks of the journal file that lie together, in the order of the file. */
+struct ext_run {
+	uint64_t index; /* in the journal */
+	uint64_t block; /* on the file system */
+	uint64_t count;
+};
+
+/* A replay puts journal block `index` on file system block `block`. */
+struct ext_write {
+	uint64_t block;
+	uint32_t index;
+	uint32_t order; /* place among all writes of the log */
+	uint32_t age;	/* transaction, counted from the first one in the log */
+	bool escaped;	/* the first four bytes are to be the journal's magic number */
+};
+
+struct ext_journal {
+	struct ext_run *runs;
+	size_t run_count;
+	uint64_t blocks; /* in all runs */
+	/* What replay writes: one per file system block, in ascending order. */
+	struct ext_write *writes;
+	size_t write_count;
+};
+
+/*
+ * Find the journal of a file system on `d` and, when the file system needs recovery, follow the
+ * log as a replay would. Reads only. Fails on anything that a sound journal does not have.
+ */
+int fs_ext_journal_read(struct dev *d, ext2_filsys fs, struct ext_journal *out, struct err *e);
+void fs_ext_journal_fini(struct ext_journal *j);
+
+/* The file system block of a journal block; `index` is below j->blocks. */
+uint64_t fs_ext_journal_block(const struct ext_journal *j, uint64_t index);
+
+/* The first write at or after `block`; write_count when there is none. */
+size_t fs_ext_journal_find(const struct ext_journal *j, uint64_t block);
+
+/*
+ * `under` with the writes of the journal done: read-only, without a descriptor. Both arguments stay
+ * the caller's and must outlive it.
+ */
+int fs_ext_overlay_open(struct dev *under, const struct ext_journal *j, uint32_t block_bytes,
+	struct dev **out, struct err *e);
+
+/*
+ * Set to MAP_FREE what is free in `fs` and, when it is not NULL, also in `before` (the same file
+ * system before its journal was replayed). `fs` must be consistent: checksums, counts per group,
+ * metadata where the bitmaps say used. *free_blocks counts what `fs` says is free, also where
+ * `before` or the limit on the number of runs keeps it. *coarse is set in the latter case.
+ */
+int fs_ext_groups_map(ext2_filsys fs, ext2_filsys before, struct map *m, uint64_t *free_blocks,
+	bool *coarse, struct err *e);
+
+#endif

@@ -1,0 +1,285 @@
+/*
+ * Restore: an image is written to a device.
+ *
+ * The last guard of the safety rules (docs/SAFETY.md); what is decided above this file is decided
+ * in Lua, and checked here again where a mistake would destroy data:
+ *
+ * R4 Before the first byte is written, the image is open (its structure was checked), the target is
+ *    writable, and everything fits into it. A sequential target can't be restored to.
+ * R5 The target is not the device that the image is read from.
+ * R6 Every block is verified before it is written: image_unpack is the only way to its bytes.
+ * R7 The job ends well only when the target was flushed and every byte of the range was accounted
+ *    for.
+ * R9 Zeros are written or zeroed, free space is left, discarded or zeroed as asked, bad ranges are
+ *    an error or, when asked, zeros that are counted as lost.
+ *
+ * Nothing of the block that holds target offset 0 is special here: the partition table of a disk
+ * is written last by whoever composes a disk.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "pipeline/engine.h"
+#include "pipeline/walk.h"
+
+/* Long runs are zeroed and discarded in steps, so that a cancel is obeyed. */
+#define STEP_BYTES ((uint64_t)256 << 20)
+
+struct restore_job {
+	struct job base;
+	struct restore r;
+	struct walk walk;
+	bool discard; /* in force: asked for, and not refused by the target so far */
+	bool damaged; /* under job.lock: a loss was the image's damage, not the source's */
+};
+
+static uint64_t range_end(const struct restore_job *r)
+{
+	return r->r.source_off + r->r.source_len;
+}
+
+static int restore_plan(struct job *j, struct slot *s, struct err *e)
+{
+	struct restore_job *r = (struct restore_job *)j;
+	uint64_t end;
+	int rc = walk_next(&r->walk, &s->entry, e);
+
+	if (rc <= 0)
+		return rc;
+	end = min_u64(s->entry.off + s->entry.len, range_end(r));
+	s->off = max_u64(s->entry.off, r->r.source_off);
+	s->len = end - s->off;
+	s->kind = s->entry.kind;
+	for (const struct bad_range *b = chunk_bad(r->walk.chunk, s->off, s->len); b != NULL;) {
+		uint64_t b_end = min_u64(b->off + b->len, end), b_off = max_u64(b->off, s->off);
+
+		rc = slot_add_bad(s, b_off, b_end - b_off, e);
+		if (rc < 0)
+			return rc;
+		b = b_end < end ? chunk_bad(r->walk.chunk, b_end, end - b_end) : NULL;
+	}
+	if (s->kind == ENTRY_DATA) {
+		s->weight = s->len;
+		s->needs_work = true;
+		engine_add_read(s, s->entry.file_off, s->in, s->entry.stored);
+	}
+	return 1;
+}
+
+/* A block that does not hold: the end, or zeros and an entry in the list of losses. */
+static int lose_block(struct restore_job *r, struct slot *s, const struct err *e)
+{
+	if (r->r.on_read_error == ON_READ_ERROR_ABORT)
+		return -e->code;
+	engine_lost(&r->base, s->off, s->len, s->entry.file_off, e->msg);
+	pthread_mutex_lock(&r->base.lock);
+	r->damaged = true;
+	pthread_mutex_unlock(&r->base.lock);
+	memset(s->out, 0, (size_t)s->entry.len);
+	s->lost = true;
+	return 0;
+}
+
+static int restore_read_failed(struct job *j, struct slot *s, struct aio_req *a, struct err *e)
+{
+	*e = a->error;
+	return lose_block((struct restore_job *)j, s, e);
+}
+
+static int restore_work(struct job *j, struct worker *w, struct slot *s, struct err *e)
+{
+	struct restore_job *r = (struct restore_job *)j;
+	int rc;
+
+	if (s->lost)
+		return 0;
+	rc = image_unpack(r->r.image, w->unpacker, &s->entry, s->in, s->out, e);
+	if (rc < 0 && e->code == ERR_DAMAGED)
+		rc = lose_block(r, s, e);
+	return rc;
+}
+
+/* Bad ranges of the image inside this slot: lost already when the image was made. */
+static int report_bad(struct restore_job *r, const struct slot *s, struct err *e)
+{
+	for (size_t i = 0; i < s->bad_count; i++) {
+		if (r->r.on_read_error == ON_READ_ERROR_ABORT)
+			return err_set(e, ERR_SOURCE, 0,
+				       "%s: source range at %" PRIu64 ", %" PRIu64
+				       " bytes, was unreadable when it was imaged",
+				       dev_name(r->base.input), s->bad[i].off, s->bad[i].len);
+		engine_lost(&r->base, s->bad[i].off, s->bad[i].len, s->entry.file_off,
+			    "unreadable when it was imaged");
+	}
+	return 0;
+}
+
+static uint64_t target_off(const struct restore_job *r, const struct slot *s)
+{
+	return r->r.target_off + (s->off - r->r.source_off);
+}
+
+static int zero_range(struct restore_job *r, uint64_t off, uint64_t len, struct err *e)
+{
+	int rc = 0;
+
+	if (r->r.target_is_zero)
+		return 0;
+	while (rc == 0 && len > 0 && !engine_stopping(&r->base)) {
+		uint64_t n = min_u64(len, STEP_BYTES);
+
+		rc = dev_zero(r->r.target, off, n, e);
+		off += n;
+		len -= n;
+	}
+	return rc;
+}
+
+/* A refused discard is no failure: free space may be left as it is (R9). */
+static void discard_range(struct restore_job *r, uint64_t off, uint64_t len)
+{
+	while (r->discard && len > 0 && !engine_stopping(&r->base)) {
+		uint64_t n = min_u64(len, STEP_BYTES);
+
+		if (dev_discard(r->r.target, off, n, NULL) < 0)
+			r->discard = false;
+		off += n;
+		len -= n;
+	}
+}
+
+static int restore_hole(struct restore_job *r, struct slot *s, struct err *e)
+{
+	if (s->kind != ENTRY_FREE || r->r.free == RESTORE_FREE_ZERO)
+		return zero_range(r, target_off(r, s), s->len, e);
+	if (r->r.free == RESTORE_FREE_DISCARD && !r->r.target_is_zero)
+		discard_range(r, target_off(r, s), s->len);
+	return 0;
+}
+
+static int restore_sink(struct job *j, struct slot *s, struct err *e)
+{
+	struct restore_job *r = (struct restore_job *)j;
+	uint8_t *bytes = s->out + (s->off - s->entry.off);
+	int rc = report_bad(r, s, e);
+
+	if (rc < 0)
+		return rc;
+	if (s->kind != ENTRY_DATA)
+		return restore_hole(r, s, e);
+	pthread_mutex_lock(&j->lock);
+	j->progress.stored_bytes += s->entry.stored;
+	pthread_mutex_unlock(&j->lock);
+	return engine_write(j, s, target_off(r, s), bytes, (size_t)s->len, e);
+}
+
+/* R7: flushed, and every byte of the range accounted for. */
+static int restore_finish(struct job *j, struct err *e)
+{
+	struct restore_job *r = (struct restore_job *)j;
+	struct job_progress p;
+	uint64_t sum = 0;
+	int rc = dev_flush(r->r.target, true, e);
+
+	if (rc < 0)
+		return rc;
+	job_progress(j, &p);
+	for (int k = 0; k < ENTRY_KINDS; k++)
+		sum += p.kind_bytes[k];
+	if (sum != r->r.source_len)
+		return err_set(e, ERR_INTERNAL, 0, "%s: %" PRIu64 " of %" PRIu64 " bytes restored",
+			       dev_name(r->r.target), sum, r->r.source_len);
+	pthread_mutex_lock(&j->lock);
+	if (p.bad_count > 0 && j->error.code == ERR_OK)
+		err_set(&j->error, r->damaged ? ERR_DAMAGED : ERR_BAD_SECTORS, 0,
+			"%s: %" PRIu64 " bytes in %" PRIu64 " ranges were lost and are zeros now",
+			dev_name(r->r.target), p.bad_bytes, p.bad_count);
+	pthread_mutex_unlock(&j->lock);
+	return 0;
+}
+
+static void restore_close(struct job *j)
+{
+	struct restore_job *r = (struct restore_job *)j;
+
+	walk_fini(&r->walk);
+	free(r);
+}
+
+static const struct job_ops restore_ops = {
+	.plan = restore_plan,
+	.read_failed = restore_read_failed,
+	.work = restore_work,
+	.sink = restore_sink,
+	.finish = restore_finish,
+	.close = restore_close,
+};
+
+/* R4, R5: all that can be known before the first write. Also settles the length. */
+static int restore_check(struct restore *r, struct err *e)
+{
+	const struct dev_info *t = dev_info(r->target);
+	uint64_t size = image_facts(r->image)->head.source_bytes;
+
+	if (r->target == image_file(r->image))
+		return err_set(e, ERR_REFUSED, 0, "%s holds the image that is to be restored",
+			       dev_name(r->target));
+	if (!t->writable || t->sequential)
+		return err_set(e, ERR_USAGE, 0, "%s can't be restored to: %s", dev_name(r->target),
+			       t->sequential ? "it is a pipe" : "it is open for reading only");
+	if (r->source_len == 0 && r->source_off <= size)
+		r->source_len = size - r->source_off;
+	if (!range_inside(r->source_off, r->source_len, size))
+		return err_set(e, ERR_USAGE, 0,
+			       "range at %" PRIu64 ", %" PRIu64 " bytes, is not inside the image of "
+			       "%" PRIu64 " bytes",
+			       r->source_off, r->source_len, size);
+	if (!range_inside(r->target_off, r->source_len, dev_size(r->target)))
+		return err_set(e, ERR_REFUSED, 0,
+			       "%s has %" PRIu64 " bytes: too small for %" PRIu64 " at %" PRIu64,
+			       dev_name(r->target), dev_size(r->target), r->source_len,
+			       r->target_off);
+	return 0;
+}
+
+/* Bytes of data entries in the range, for progress; the tail knows them for a whole image. */
+static uint64_t total_bytes(const struct restore *r)
+{
+	const struct image_facts *f = image_facts(r->image);
+
+	if (r->source_len == f->head.source_bytes)
+		return f->tail.kind_bytes[ENTRY_DATA];
+	return r->source_len;
+}
+
+int job_restore(const struct restore *r, struct job **out, struct err *e)
+{
+	const struct image_facts *f = image_facts(r->image);
+	struct restore_job *j = calloc(1, sizeof(*j));
+	int rc;
+
+	if (j == NULL)
+		return err_nomem(e);
+	j->r = *r;
+	rc = restore_check(&j->r, e);
+	if (rc == 0) {
+		walk_init(&j->walk, r->image, j->r.source_off, range_end(j));
+		j->discard = true;
+		j->base.ops = &restore_ops;
+		j->base.input = image_file(r->image);
+		j->base.output = r->target;
+		j->base.in_bytes = block_bound(f->head.block_bytes);
+		j->base.out_bytes = f->head.block_bytes;
+		j->base.max_pieces = 1;
+		j->base.progress.total_bytes = total_bytes(&j->r);
+		rc = engine_start(&j->base, &r->settings, e);
+	}
+	if (rc < 0) {
+		free(j);
+		return rc;
+	}
+	*out = &j->base;
+	return 0;
+}

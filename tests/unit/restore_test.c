@@ -1,0 +1,355 @@
+/* Restore: every byte of the range, nothing else, and never a wrong one. */
+#include "image_help.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "device/dev_fault.h"
+
+#define SIZE (2 * 1024 * 1024 + 1234)
+#define STALE 0xEE
+
+struct fixture {
+	struct help h;
+	struct dev *file;
+	struct image *image;
+};
+
+static void setup(struct fixture *f, unsigned seed)
+{
+	struct err e;
+
+	help_init(&f->h, SIZE, seed);
+	help_capture(&f->h, NULL, "image", 2, 8);
+	f->file = help_open(&f->h, "image", 0);
+	assert_ok(image_open(f->file, &f->image, &e), &e);
+}
+
+static void teardown(struct fixture *f)
+{
+	image_close(f->image);
+	dev_close(f->file);
+	help_fini(&f->h);
+}
+
+/* A target full of stale bytes, with room before and after. */
+static struct dev *stale_target(size_t size)
+{
+	uint8_t *stale = malloc(size);
+	struct dev *d;
+	struct err e;
+
+	memset(stale, STALE, size);
+	assert_ok(dev_open_mem(stale, size, &d, &e), &e);
+	free(stale);
+	return d;
+}
+
+static int run(const struct restore *r, struct err *e)
+{
+	struct job *j = NULL;
+	int rc = job_restore(r, &j, e);
+
+	if (rc < 0)
+		return -rc;
+	assert_int_equal(job_wait(j, -1, e), 1);
+	job_close(j);
+	return e->code;
+}
+
+static struct restore restore_to(struct fixture *f, struct dev *target)
+{
+	return (struct restore){
+		.image = f->image, .target = target, .settings = help_settings(2, 8)};
+}
+
+static void slurp_dev(struct dev *d, uint8_t *got, size_t len)
+{
+	struct err e;
+
+	assert_ok(dev_read(d, 0, got, len, &e), &e);
+}
+
+/* LESSONS 35: zeros are written over what was there; free space is left only when asked. */
+static void test_free_policies(void **state)
+{
+	uint8_t *got = malloc(SIZE);
+	struct fixture f;
+	struct restore r;
+	struct dev *t;
+	struct err e = {0};
+
+	(void)state;
+	setup(&f, 1);
+	t = stale_target(SIZE);
+	r = restore_to(&f, t);
+	r.free = RESTORE_FREE_ZERO;
+	assert_int_equal(run(&r, &e), ERR_OK);
+	slurp_dev(t, got, SIZE);
+	assert_memory_equal(got, f.h.want, SIZE);
+	dev_close(t);
+
+	t = stale_target(SIZE);
+	r = restore_to(&f, t);
+	r.free = RESTORE_FREE_LEAVE;
+	assert_int_equal(run(&r, &e), ERR_OK);
+	slurp_dev(t, got, SIZE);
+	for (size_t i = 0, stale = 0; i < SIZE; i++) {
+		size_t hint = 0;
+
+		if (got[i] != f.h.want[i]) {
+			stale++;
+			assert_int_equal(got[i], STALE);
+			if (stale % 1000 == 1)
+				assert_int_equal(map_run(f.h.map, i, &hint).kind, MAP_FREE);
+		}
+	}
+	dev_close(t);
+	teardown(&f);
+	free(got);
+}
+
+static void test_new_file_stays_sparse(void **state)
+{
+	uint8_t *got;
+	size_t len;
+	struct fixture f;
+	struct restore r;
+	struct dev *t;
+	struct err e = {0};
+
+	(void)state;
+	setup(&f, 2);
+	t = help_open(&f.h, "out", DEV_WRITE | DEV_CREATE);
+	assert_ok(dev_set_size(t, SIZE, &e), &e);
+	r = restore_to(&f, t);
+	r.target_is_zero = true;
+	assert_int_equal(run(&r, &e), ERR_OK);
+	dev_close(t);
+	got = help_slurp(&f.h, "out", &len);
+	assert_int_equal(len, SIZE);
+	assert_memory_equal(got, f.h.want, SIZE);
+	free(got);
+	teardown(&f);
+}
+
+/* Ranges that begin and end anywhere land where they should, and touch nothing else. */
+static void test_ranges(void **state)
+{
+	static const uint64_t offs[] = {0, 1, HELP_BLOCK - 1, HELP_CHUNK + 5, SIZE - 700};
+	static const uint64_t lens[] = {1, 511, HELP_BLOCK + 3, HELP_CHUNK * 2 + 77};
+	size_t room = 4096 + SIZE;
+	uint8_t *got = malloc(room);
+	struct fixture f;
+	struct err e = {0};
+
+	(void)state;
+	setup(&f, 3);
+	for (size_t i = 0; i < COUNT_OF(offs); i++)
+		for (size_t k = 0; k < COUNT_OF(lens); k++) {
+			struct dev *t = stale_target(room);
+			struct restore r = restore_to(&f, t);
+
+			r.source_off = offs[i];
+			r.source_len = min_u64(lens[k], SIZE - offs[i]);
+			r.target_off = 1000;
+			r.free = RESTORE_FREE_ZERO;
+			assert_int_equal(run(&r, &e), ERR_OK);
+			slurp_dev(t, got, room);
+			assert_memory_equal(got + 1000, f.h.want + offs[i], r.source_len);
+			for (size_t b = 0; b < room; b++)
+				if (b < 1000 || b >= 1000 + r.source_len)
+					assert_int_equal(got[b], STALE);
+			dev_close(t);
+		}
+	teardown(&f);
+	free(got);
+}
+
+/* R4: what does not fit, or can't be written, is refused before a byte is written. */
+static void test_r4_refusals(void **state)
+{
+	struct fault_plan plan = {0};
+	struct dev *t, *counted;
+	struct fixture f;
+	struct restore r;
+	struct err e;
+
+	(void)state;
+	setup(&f, 4);
+	t = stale_target(SIZE - 1);
+	assert_ok(dev_open_fault(t, &plan, &counted, &e), &e);
+	r = restore_to(&f, counted);
+	assert_int_equal(run(&r, &e), ERR_REFUSED);
+	assert_non_null(strstr(e.msg, "too small"));
+	assert_int_equal(dev_fault_count(counted, FAULT_WRITE), 0);
+	r.source_off = SIZE + 1;
+	assert_int_equal(run(&r, &e), ERR_USAGE);
+	r.source_off = 1;
+	r.source_len = SIZE;
+	assert_int_equal(run(&r, &e), ERR_USAGE);
+	dev_close(counted);
+	dev_close(t);
+	t = help_open(&f.h, "image", 0);
+	r = restore_to(&f, t);
+	assert_int_equal(run(&r, &e), ERR_USAGE);
+	dev_close(t);
+	teardown(&f);
+}
+
+/* R5: the image's own file is never a target. */
+static void test_r5_own_image(void **state)
+{
+	struct fixture f;
+	struct restore r;
+	struct err e;
+
+	(void)state;
+	setup(&f, 5);
+	r = restore_to(&f, f.file);
+	assert_int_equal(run(&r, &e), ERR_REFUSED);
+	teardown(&f);
+}
+
+/* R6: a damaged block is never written as if it were good; with zeros asked for, it is listed. */
+static void test_r6_damaged_block(void **state)
+{
+	const struct chunk *c = NULL;
+	uint8_t *got = malloc(SIZE), byte;
+	struct chunk_entry x = {0};
+	struct job *j = NULL;
+	struct fixture f;
+	struct restore r;
+	struct dev *t, *w;
+	struct err e;
+
+	(void)state;
+	setup(&f, 6);
+	assert_ok(image_chunk(f.image, 2, &c, &e), &e);
+	for (uint32_t i = 0; i < c->count && x.kind != ENTRY_DATA; i++)
+		x = c->entries[i];
+	chunk_unref(f.image, c);
+	assert_int_equal(x.kind, ENTRY_DATA);
+	w = help_open(&f.h, "image", DEV_WRITE);
+	assert_ok(dev_read(w, x.file_off + x.stored / 2, &byte, 1, &e), &e);
+	byte ^= 0x10;
+	assert_ok(dev_write(w, x.file_off + x.stored / 2, &byte, 1, &e), &e);
+	dev_close(w);
+	t = stale_target(SIZE);
+	r = restore_to(&f, t);
+	assert_int_equal(run(&r, &e), ERR_DAMAGED);
+	r.on_read_error = ON_READ_ERROR_ZERO;
+	r.free = RESTORE_FREE_ZERO;
+	assert_ok(job_restore(&r, &j, &e), &e);
+	assert_int_equal(job_wait(j, -1, &e), 1);
+	assert_int_equal(e.code, ERR_DAMAGED);
+	assert_int_equal(job_loss_count(j), 1);
+	assert_int_equal(job_loss_at(j, 0)->off, x.off);
+	assert_int_equal(job_loss_at(j, 0)->len, x.len);
+	job_close(j);
+	slurp_dev(t, got, SIZE);
+	memset(f.h.want + x.off, 0, x.len);
+	assert_memory_equal(got, f.h.want, SIZE);
+	dev_close(t);
+	teardown(&f);
+	free(got);
+}
+
+/* Ranges that were bad when imaged: an error, or zeros that are counted (R9). */
+static void test_r9_bad_ranges(void **state)
+{
+	struct fault_rule rule = {.op = FAULT_READ,
+				  .action = FAULT_FAIL,
+				  .sticky = true,
+				  .off = HELP_CHUNK + 8192,
+				  .len = 512};
+	struct fault_plan plan = {.rules = &rule, .rule_count = 1};
+	struct image_writer *w = NULL;
+	uint8_t root[SHA256_BYTES], *got = malloc(SIZE);
+	struct dev *faulty, *out, *t;
+	struct image *image = NULL;
+	struct restore r;
+	struct help h;
+	struct err e;
+
+	(void)state;
+	help_init(&h, SIZE, 8);
+	map_free(h.map);
+	h.map = map_new_full(SIZE);
+	assert_ok(dev_open_fault(h.source, &plan, &faulty, &e), &e);
+	out = help_open(&h, "a", DEV_WRITE | DEV_CREATE);
+	assert_ok(image_writer_new(out, &h.head, false, &w, &e), &e);
+	assert_int_equal(help_capture_job(&h, faulty, w, ON_READ_ERROR_ZERO, &e), ERR_BAD_SECTORS);
+	assert_ok(image_writer_finish(w, root, &e), &e);
+	image_writer_close(w);
+	assert_ok(image_open(out, &image, &e), &e);
+	t = stale_target(SIZE);
+	r = (struct restore){.image = image, .target = t, .settings = help_settings(2, 8)};
+	assert_int_equal(run(&r, &e), ERR_SOURCE);
+	r.on_read_error = ON_READ_ERROR_ZERO;
+	assert_int_equal(run(&r, &e), ERR_BAD_SECTORS);
+	slurp_dev(t, got, SIZE);
+	memset(h.bytes + rule.off, 0, rule.len);
+	assert_memory_equal(got, h.bytes, SIZE);
+	dev_close(t);
+	image_close(image);
+	dev_close(out);
+	dev_close(faulty);
+	help_fini(&h);
+	free(got);
+}
+
+/* R7: no write and no flush may fail unseen: every n-th one, until the job succeeds. */
+static void test_r7_target_fault_sweep(void **state)
+{
+	static const enum fault_action actions[] = {FAULT_FAIL, FAULT_SHORTEN};
+	struct fixture f;
+	struct err e = {0};
+
+	(void)state;
+	setup(&f, 9);
+	for (int op = FAULT_WRITE; op <= FAULT_FLUSH; op++)
+		for (size_t a = 0; a < COUNT_OF(actions); a++)
+			for (uint64_t n = 1;; n++) {
+				struct fault_rule rule = {.op = (enum fault_op)op,
+							  .action = actions[a],
+							  .nth = n,
+							  .sys = ENOSPC};
+				struct fault_plan plan = {.rules = &rule, .rule_count = 1};
+				struct dev *t = stale_target(SIZE), *faulty;
+				struct restore r;
+				int code;
+
+				assert_ok(dev_open_fault(t, &plan, &faulty, &e), &e);
+				r = restore_to(&f, faulty);
+				r.free = RESTORE_FREE_ZERO;
+				code = run(&r, &e);
+				if (dev_fault_count(faulty, rule.op) >= n)
+					assert_int_equal(code, ERR_TARGET);
+				else
+					assert_int_equal(code, ERR_OK);
+				dev_close(faulty);
+				dev_close(t);
+				if (code == ERR_OK)
+					break;
+			}
+	teardown(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_free_policies),
+		cmocka_unit_test(test_new_file_stays_sparse),
+		cmocka_unit_test(test_ranges),
+		cmocka_unit_test(test_r4_refusals),
+		cmocka_unit_test(test_r5_own_image),
+		cmocka_unit_test(test_r6_damaged_block),
+		cmocka_unit_test(test_r9_bad_ranges),
+		cmocka_unit_test(test_r7_target_fault_sweep),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
