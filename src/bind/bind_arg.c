@@ -183,17 +183,23 @@ bool opts_get(const struct opts *o, const char *name)
 	return false;
 }
 
-static void need(const struct opts *o, const char *name)
+static void push_needed(const struct opts *o, const char *name)
 {
 	if (!opts_get(o, name))
 		opts_error(o, name, "is missing");
+}
+
+void opts_need(const struct opts *o, const char *name)
+{
+	push_needed(o, name);
+	lua_pop(o->L, 1);
 }
 
 bool opts_need_bool(const struct opts *o, const char *name)
 {
 	bool v;
 
-	need(o, name);
+	push_needed(o, name);
 	if (!lua_isboolean(o->L, -1))
 		opts_error(o, name, "must be a boolean");
 	v = lua_toboolean(o->L, -1);
@@ -213,7 +219,7 @@ int64_t opts_need_int(const struct opts *o, const char *name, int64_t min, int64
 {
 	int64_t v;
 
-	need(o, name);
+	push_needed(o, name);
 	if (!lua_isinteger(o->L, -1))
 		opts_error(o, name, "must be an integer");
 	v = lua_tointeger(o->L, -1);
@@ -246,7 +252,7 @@ const char *opts_need_string(const struct opts *o, const char *name, size_t *len
 {
 	const char *s;
 
-	need(o, name);
+	push_needed(o, name);
 	if (lua_type(o->L, -1) != LUA_TSTRING)
 		opts_error(o, name, "must be a string");
 	s = lua_tolstring(o->L, -1, len);
@@ -268,7 +274,7 @@ struct box *opts_need_box(const struct opts *o, const char *name, const struct b
 {
 	struct box *b;
 
-	need(o, name);
+	push_needed(o, name);
 	b = luaL_testudata(o->L, -1, c->tname);
 	if (b == NULL)
 		opts_error(o, name, lua_pushfstring(o->L, "must be a %s", c->word));

@@ -37,7 +37,7 @@ static struct box *check_device(lua_State *L, int arg)
 	return box_check(L, arg, &box_device);
 }
 
-static struct box *new_device(lua_State *L)
+struct box *box_new_device(lua_State *L)
 {
 	return box_new(L, &box_device, sizeof(struct device_box));
 }
@@ -59,7 +59,7 @@ static int f_open(lua_State *L)
 		DEV_TRUNCATE };
 	const char *path = arg_text(L, 1);
 	struct opts o = opts_begin_optional(L, 2, names);
-	struct box *b = new_device(L);
+	struct box *b = box_new_device(L);
 	struct dev *d = NULL;
 	unsigned how = 0;
 	struct err e;
@@ -86,7 +86,7 @@ static int f_pipe(lua_State *L)
 	luaL_argcheck(L, fd <= INT32_MAX, 1, "no file descriptor");
 	luaL_checktype(L, 2, LUA_TBOOLEAN);
 	writable = lua_toboolean(L, 2);
-	b = new_device(L);
+	b = box_new_device(L);
 	if (fd == STDIN_FILENO || fd == STDOUT_FILENO)
 		snprintf(name, sizeof(name), "standard %s", fd == 0 ? "input" : "output");
 	else
@@ -109,7 +109,7 @@ static int f_slice(lua_State *L)
 	int rc;
 
 	check_device(L, 1);
-	b = new_device(L);
+	b = box_new_device(L);
 	rc = dev_open_slice(dev_of(check_device(L, 1)), off, len, &d, &e);
 	if (rc == 0)
 		box_adopt(L, b, 0, 1);
@@ -129,7 +129,7 @@ static int f_mem(lua_State *L)
 		bytes = lua_tolstring(L, 1, &len);
 	else
 		len = arg_u64(L, 1);
-	b = new_device(L);
+	b = box_new_device(L);
 	rc = dev_open_mem(bytes, len, &d, &e);
 	return opened(L, b, rc, d, &e);
 }
@@ -202,7 +202,7 @@ static int f_fault(lua_State *L)
 	plan.size_bytes = opts_u64(&o, "size_bytes", 0, UINT64_MAX, 0);
 	plan.logical_bytes = (uint32_t)opts_u64(&o, "logical_bytes", 0, UINT32_MAX, 0);
 	plan.rules = read_rules(&o, &plan.rule_count);
-	b = new_device(L);
+	b = box_new_device(L);
 	((struct device_box *)b)->is_fault = true;
 	rc = dev_open_fault(dev_of(check_device(L, 1)), &plan, &d, &e);
 	if (rc == 0)
@@ -299,10 +299,12 @@ static int m_size(lua_State *L)
 
 static int m_info(lua_State *L)
 {
-	const struct dev_info i = *dev_info(dev_of(check_device(L, 1)));
+	const struct dev *d = dev_of(check_device(L, 1));
+	const struct dev_info i = *dev_info(d);
+	const uint64_t size = dev_size(d);
 
 	lua_createtable(L, 0, 10);
-	set_u64(L, "size_bytes", dev_size(dev_of(check_device(L, 1))));
+	set_u64(L, "size_bytes", size);
 	set_u64(L, "logical_bytes", i.logical_bytes);
 	set_u64(L, "physical_bytes", i.physical_bytes);
 	set_u64(L, "align_bytes", i.align_bytes);

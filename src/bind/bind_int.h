@@ -96,6 +96,9 @@ struct box *box_hold(lua_State *L, int idx);
 /* Push a box for malloc'ed memory: box_set it right after the allocation. */
 struct box *box_memory(lua_State *L);
 
+/* Push a handle for a device; for those outside bind_device.c that open one. */
+struct box *box_new_device(lua_State *L);
+
 extern const struct box_class box_device, box_map, box_image, box_writer, box_job, box_lock;
 
 /* Push a table of class words with the number of objects that are open, zeros left out. */
@@ -149,6 +152,9 @@ bool opts_get(const struct opts *o, const char *name);
 /* Throws "field 'name' ...". */
 int opts_error(const struct opts *o, const char *name, const char *what);
 
+/* Throws when the field is left out. */
+void opts_need(const struct opts *o, const char *name);
+
 /* The value, or `otherwise` when it is left out; opts_need_x throw instead. */
 bool opts_bool(const struct opts *o, const char *name, bool otherwise);
 bool opts_need_bool(const struct opts *o, const char *name);
@@ -172,7 +178,7 @@ void set_head(lua_State *L, const struct layout_head *h);
 bool writer_is_busy(const struct box *writer);
 /* The head that a writer's box was made with; lives as long as the box. */
 const struct layout_head *writer_head(const struct box *writer);
-/* The job uses the writer from now on. */
+/* The job uses the writer from now on; NULL: it does so no more. */
 void writer_set_job(struct box *writer, struct box *job);
 /* Has the job of this box ended? */
 bool job_has_ended(const struct box *job);

@@ -1,7 +1,8 @@
 /*
  * Shared by the files of the ext row: fs_ext.c (the order of things), fs_ext_super.c (the
- * superblock), fs_ext_journal.c (what a replay would write), fs_ext_overlay.c (the device as it
- * would be after the replay), fs_ext_groups.c (bitmaps into the map). Nobody else includes this.
+ * superblock), fs_ext_journal.c and fs_ext_log.c (what a replay would write), fs_ext_overlay.c (the
+ * device as it would be after the replay), fs_ext_groups.c (bitmaps into the map). Nobody else
+ * includes this.
  */
 #ifndef FS_FS_EXT_INT_H
 #define FS_FS_EXT_INT_H
@@ -51,6 +52,12 @@ struct ext_journal {
  */
 int fs_ext_journal_read(struct dev *d, ext2_filsys fs, struct ext_journal *out, struct err *e);
 void fs_ext_journal_fini(struct ext_journal *j);
+
+/* Its second part: read the journal's superblock and follow the log; fills only the writes. */
+int fs_ext_log_read(struct dev *d, ext2_filsys fs, struct ext_journal *j, struct err *e);
+
+/* Make room for element `count` of a growing array; NULL, and the array stays, without memory. */
+void *fs_ext_grow(void *array, size_t count, size_t *room, size_t element_bytes);
 
 /* The file system block of a journal block; `index` is below j->blocks. */
 uint64_t fs_ext_journal_block(const struct ext_journal *j, uint64_t index);

@@ -112,7 +112,7 @@ static void against_counts(const char *path, const struct map *m)
 	const char *at;
 
 	assert_int_equal(map_bytes(m, MAP_FREE) % ntfs_cluster_bytes(path), 0);
-	assert_int_equal(NTFS_RUN(out, sizeof(out), "ntfsinfo", "-m", path), 0);
+	assert_int_equal(NTFS_RUN(out, sizeof(out), "ntfsinfo", "-f", "-m", path), 0);
 	at = strstr(out, "Free Clusters: ");
 	assert_non_null(at);
 	assert_int_equal(sscanf(at, "Free Clusters: %llu", &n), 1);
@@ -150,7 +150,8 @@ static struct map *good_map(const char *path, struct fs_report *r)
 	return m;
 }
 
-static void against_all(const char *path)
+/* partclone takes two seconds for anything, so it is not asked about every volume. */
+static void against_all(const char *path, bool partclone)
 {
 	struct fs_report r;
 	struct map *m = good_map(path, &r);
@@ -158,7 +159,8 @@ static void against_all(const char *path)
 	assert_string_equal(r.note, "");
 	assert_true(map_bytes(m, MAP_FREE) > 0);
 	against_ntfscat(path, m);
-	against_partclone(path, m);
+	if (partclone)
+		against_partclone(path, m);
 	against_counts(path, m);
 	check_tail(path, m);
 	map_free(m);
@@ -180,7 +182,7 @@ static void test_sector_and_cluster_sizes(void **state)
 			ntfs_make(path, bytes, sector, cluster);
 			ntfs_copy_in(path, "a", 3 * (size_t)min_u64(cluster, 100000) + 1);
 			ntfs_copy_in(path, "b", 700);
-			against_all(path);
+			against_all(path, cluster == 4096 || sector == cluster / 4096);
 		}
 	}
 }
@@ -199,9 +201,9 @@ static void test_fragmented(void **state)
 		ntfs_fragment(path, 60, 2 * clusters[i] + 100);
 		m = good_map(path, &r);
 		/* Holes where every other file was. */
-		assert_true(map_count(m) > 50);
+		assert_true(map_count(m) > 20);
 		map_free(m);
-		against_all(path);
+		against_all(path, true);
 	}
 }
 
@@ -212,7 +214,7 @@ static void test_every_remainder(void **state)
 	(void)state;
 	for (unsigned sectors = 0; sectors < 8; sectors++) {
 		ntfs_make(path, 8 * MIB + sectors * 512, 512, 4096);
-		against_all(path);
+		against_all(path, sectors == 5);
 	}
 }
 
@@ -226,7 +228,7 @@ static void test_padding_bits(void **state)
 	uint8_t last;
 
 	(void)state;
-	ntfs_make(path, 20 * MIB + 2048, 512, 4096);
+	ntfs_make(path, 20 * MIB + 3 * 4096, 512, 4096);
 	clusters = ntfs_total_clusters(path);
 	assert_int_not_equal(clusters % 8, 0);
 	before = good_map(path, &r);
@@ -302,6 +304,8 @@ static struct cost cost_of(const char *path, uint64_t want_free)
 		struct err e;
 		struct map *m = ntfs_map_file(path, &r, &e);
 
+		if (m == NULL)
+			fprintf(stderr, "# %s\n", e.msg);
 		_exit(m != NULL && map_bytes(m, MAP_FREE) == want_free ? 0 : 1);
 	}
 	assert_int_equal(wait4(pid, &status, 0, &u), pid);
@@ -317,7 +321,7 @@ static uint64_t free_bytes_by_ntfsinfo(const char *path)
 	static char out[65536];
 	unsigned long long n = 0;
 
-	assert_int_equal(NTFS_RUN(out, sizeof(out), "ntfsinfo", "-m", path), 0);
+	assert_int_equal(NTFS_RUN(out, sizeof(out), "ntfsinfo", "-f", "-m", path), 0);
 	assert_non_null(strstr(out, "Free Clusters: "));
 	assert_int_equal(sscanf(strstr(out, "Free Clusters: "), "Free Clusters: %llu", &n), 1);
 	return n * ntfs_cluster_bytes(path);
@@ -348,7 +352,7 @@ static void test_two_tib(void **state)
 	(void)state;
 	ntfs_make(path, 2 * TIB + 7 * 512, 512, 4096);
 	check_huge(path, 64 * 1024);
-	/* Bits in the last byte of the bitmap, and to both sides of a border of 1 MiB in it. */
+	/* In the last byte of the bitmap, and to both sides of a border of 1 MiB in it: four runs. */
 	bitmap = ntfs_file_offset(path, 6);
 	before = good_map(path, &r);
 	ntfs_poke(path, bitmap + ntfs_total_clusters(path) / 8 - 1, &byte, 1);
@@ -356,7 +360,7 @@ static void test_two_tib(void **state)
 	ntfs_poke(path, bitmap + 5 * MIB, &byte, 1);
 	m = good_map(path, &r);
 	assert_int_equal(map_bytes(before, MAP_FREE) - map_bytes(m, MAP_FREE), 6 * 4096);
-	assert_int_equal(map_count(m), map_count(before) + 10);
+	assert_int_equal(map_count(m), map_count(before) + 8);
 	assert_int_equal(ntfs_kind(m, (5 * MIB * 8 - 1) * 4096, 2 * 4096), MAP_DATA);
 	map_free(before);
 	map_free(m);
@@ -401,7 +405,8 @@ static void test_too_many_runs(void **state)
 	m = good_map(path, &r);
 	assert_non_null(strstr(r.note, "very fragmented: free runs under 2 clusters"));
 	assert_true(map_count(m) < 100);
-	assert_int_equal(ntfs_kind(m, 140000ULL * 8 * 512, 380000ULL * 8 * 512), MAP_DATA);
+	/* The last single cluster is joined by the free run behind it. */
+	assert_int_equal(ntfs_kind(m, 140000ULL * 8 * 512, (380000ULL * 8 - 1) * 512), MAP_DATA);
 	assert_true(map_bytes(m, MAP_FREE) > 64 * MIB);
 	map_free(m);
 	free(bits);

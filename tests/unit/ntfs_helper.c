@@ -56,13 +56,16 @@ void ntfs_need_tools(void)
 
 const char *ntfs_path(const char *name)
 {
-	static char paths[4][128];
-	static unsigned next;
-	char *p = paths[next++ % COUNT_OF(paths)];
+	static char paths[32][128];
+	char path[128];
+	size_t i;
 
 	make_scratch();
-	snprintf(p, sizeof(paths[0]), "%s/%s", scratch, name);
-	return p;
+	snprintf(path, sizeof(path), "%s/%s", scratch, name);
+	for (i = 0; paths[i][0] != '\0' && strcmp(paths[i], path) != 0; i++)
+		assert_true(i + 1 < COUNT_OF(paths));
+	memcpy(paths[i], path, sizeof(path));
+	return paths[i];
 }
 
 static void child(int fd, const char *const *argv)

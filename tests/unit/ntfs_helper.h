@@ -16,7 +16,7 @@
 /* Ends the program as skipped when one of the tools is missing. */
 void ntfs_need_tools(void);
 
-/* DIR/name in the scratch directory; one of a few static buffers. */
+/* DIR/name in the scratch directory; it lasts. At most 32 different names. */
 const char *ntfs_path(const char *name);
 
 /*

@@ -71,8 +71,13 @@ end
 ---@param facts {workers: integer, block_bytes: integer, budget_bytes: integer}
 function M.depth(facts)
   local wanted = math.max(16 * MiB // facts.block_bytes, 2 * facts.workers + 2)
-  local affordable = facts.budget_bytes // (2 * facts.block_bytes)
-  return math.max(2, math.min(wanted, affordable, 1024))
+  return math.min(wanted, M.depth_limit(facts))
+end
+
+--- The most blocks in flight that the budget allows.
+---@param facts {block_bytes: integer, budget_bytes: integer}
+function M.depth_limit(facts)
+  return math.max(2, math.min(facts.budget_bytes // (2 * facts.block_bytes), 1024))
 end
 
 --- A quarter of the memory that can be had, at most 512 MiB.

@@ -1,0 +1,257 @@
+--- Image a device or file: facts, decisions (policy/), and carrying them out.
+local device = require 'img.device'
+local facts = require 'imgtool.job.facts'
+local fail = require 'imgtool.util.fail'
+local fs = require 'img.fs'
+local head_text = require 'imgtool.job.head'
+local image = require 'img.image'
+local json = require 'imgtool.util.json'
+local map = require 'img.map'
+local naming = require 'imgtool.policy.naming'
+local output = require 'imgtool.job.output'
+local pipeline = require 'img.pipeline'
+local resume = require 'imgtool.policy.resume'
+local safety = require 'imgtool.policy.safety'
+local sys = require 'img.sys'
+local tuning = require 'imgtool.policy.tuning'
+local verify = require 'imgtool.job.verify'
+local wait = require 'imgtool.job.wait'
+
+local M = {}
+
+local try = fail.try
+
+-- Where the image goes, and what to do about files that are there.
+local function plan_file(job, identity)
+  if job.target == '-' then
+    for _, name in ipairs { 'resume', 'force' } do
+      if job[name] then fail.raise('usage', '%s has no meaning when the image goes to stdout', name) end
+    end
+    if job.verify ~= 'none' then
+      fail.raise('usage', 'an image that goes to stdout can\'t be read back to verify it')
+    end
+    if sys.isatty(1) then fail.raise('usage', 'stdout is a terminal: redirect the image') end
+    return { path = '-', action = 'pipe' }
+  end
+  local path = naming.image_path {
+    target = job.target, identity = identity, name = job.name,
+    is_directory = job.target:sub(-1) == '/' or facts.type_of(job.target) == 'directory',
+  }
+  local file = facts.image_file(path, job.source)
+  local action, reason, word = safety.image_file(file, job)
+  if not action then fail.raise(word, '%s', reason) end
+  file.action = action
+  return file
+end
+
+-- The map, with the file system's report; all data when asked for.
+local function map_of(job, source)
+  if job.mode == 'used_only' then return try(fs.map(source)) end
+  local report = try(fs.probe(source))
+  report.used_only, report.reason = false, 'asked for'
+  return map.new(source:size(), true), report
+end
+
+-- The head and text of the incomplete image, when it is one, and it may be gone on with.
+local function stored_head(file, job)
+  local dev <close> = try(device.open(file.partial))
+  if dev:size() == 0 then return nil end
+  local head, message, code = image.read_head(dev)
+  if not head then fail.throw(('%s (--force begins anew)'):format(message), code) end
+  local stored = json.decode(head.text)
+  local stored_settings = stored and stored.settings
+  if type(stored_settings) ~= 'table' then
+    fail.raise('damaged', '%s: its metadata can\'t be read (--force begins anew)', file.partial)
+  end
+  stored_settings.uuid, stored_settings.created = head.uuid, head.created_s
+  local same, reason = resume.same_settings(stored_settings, job)
+  if not same then fail.raise('refused', 'resume %s: %s', file.partial, reason) end
+  return head, stored
+end
+
+-- What decides the image's bytes, and how fast they are made.
+local function settings_of(job, source_bytes, stored)
+  local kept = stored and stored.settings or {}
+  local machine = facts.machine()
+  machine.source_bytes = source_bytes
+  local settings, reason = tuning.choose(machine, {
+    block_size = kept.block_bytes or job.block_size,
+    chunk_size = kept.chunk_bytes or job.given.chunk_size and job.chunk_size or nil,
+    workers = job.workers, pipeline_depth = job.pipeline_depth,
+  })
+  if not settings then fail.raise('usage', '%s', reason) end
+  settings.level = kept.level or job.level
+  settings.hash = kept.hash or job.hash
+  settings.on_read_error = kept.on_read_error or job.on_read_error
+  return settings
+end
+
+-- A source that is written while it is read. Its image is of no single moment; to go on with one later
+-- would mix two.
+local function check_live(c)
+  local points = facts.live_mounts(c.identity, c.job.source)
+  if points == '' then return end
+  if c.job.resume then
+    fail.raise('refused', 'resume: %s is mounted for writing at %s, and has changed since',
+      c.job.source, points)
+  end
+  c.live_note = ('the source was mounted for writing at %s'):format(points)
+  c.report:warn(('%s is mounted for writing at %s: files that change while it is read may be'
+    .. ' inconsistent in the image'):format(c.job.source, points))
+end
+
+local function make_head(c, stored, stored_text)
+  local job, settings = c.job, c.settings
+  local info = c.source:info()
+  local created = job.created or os.time()
+  local described = head_text.text({
+    tool = 'imgtool ' .. sys.version().imgtool, host = sys.hostname(), created_s = created,
+    path = job.source, identity = c.identity, info = info, fs = c.fs, note = c.live_note,
+  }, settings)
+  if stored then
+    local same, reason = resume.same_source(stored_text, described)
+    if not same then fail.raise('refused', 'resume %s: %s', c.file.partial, reason) end
+  end
+  return {
+    source_bytes = info.size_bytes, chunk_bytes = settings.chunk_bytes,
+    block_bytes = settings.block_bytes, logical_bytes = info.logical_bytes,
+    physical_bytes = info.physical_bytes, hash = settings.hash,
+    uuid = stored and stored.uuid or job.uuid or sys.uuid(),
+    created_s = stored and stored.created_s or created, text = json.encode(described),
+  }
+end
+
+local function gather(job, report, source)
+  local c = { job = job, report = report, source = source }
+  c.identity = try(device.identity(source))
+  c.file = plan_file(job, c.identity)
+  check_live(c)
+  local stored, stored_text
+  if c.file.action == 'resume' then stored, stored_text = stored_head(c.file, job) end
+  c.map, c.fs = map_of(job, source)
+  if job.mode == 'used_only' and not c.fs.used_only then
+    report:note(('all blocks of %s are taken: %s'):format(job.source, c.fs.reason))
+  end
+  if c.fs.note ~= '' then report:note(('%s: %s'):format(job.source, c.fs.note)) end
+  c.settings = settings_of(job, source:size(), stored_text)
+  c.head = make_head(c, stored, stored_text)
+  return c
+end
+
+-- What is said when a run ends early: what is there, and how to go on.
+local function give_up(c, writer, message, code)
+  if c.file.action == 'pipe' then fail.throw(message, code) end
+  local stopped = writer:stop()
+  fail.throw(('%s; %s is incomplete%s'):format(message, c.file.partial,
+    stopped and ', --resume goes on with it' or ''), code)
+end
+
+-- R7: every byte of the source is accounted for.
+local function check_accounts(totals, source_bytes)
+  local sum = totals.data_bytes + totals.zero_bytes + totals.free_bytes + totals.bad_bytes
+  if sum ~= source_bytes then
+    fail.raise('internal', 'the image accounts for %d bytes, the source has %d', sum, source_bytes)
+  end
+end
+
+local function start(c, writer)
+  local job, settings = c.job, c.settings
+  return try(pipeline.capture {
+    source = c.source, map = c.map, writer = writer, on_read_error = settings.on_read_error,
+    read_retries = job.read_retries, workers = settings.workers, depth = settings.depth,
+    level = settings.level, max_bytes_per_s = job.max_throughput,
+  })
+end
+
+-- All of the source into an image on `target`: the result.
+local function write_image(c, target)
+  local writer <close> = try(image.writer(target, c.head, c.map, {
+    write_through = c.job.write_through, resume = c.file.action == 'resume',
+  }))
+  local from = writer:offset()
+  local handle <close> = start(c, writer)
+  local ok, now, done, message, code = pcall(wait.wait, handle, 'image', c.report,
+    wait.strategy(c.job, c.settings))
+  if not ok then
+    -- The strategy of a job script failed; the error is now's.
+    handle:cancel(false)
+    handle:wait()
+    give_up(c, writer, now.message, now.code)
+  end
+  if not done and code ~= sys.codes.bad_sectors then give_up(c, writer, message, code) end
+  local root
+  root, message, code = writer:finish()
+  if not root then give_up(c, writer, message, code) end
+  local totals = writer:totals()
+  check_accounts(totals, c.head.source_bytes)
+  return M.result(c, writer:head(), totals, { root = root, from = from, now = now })
+end
+
+--- What is told about a finished image.
+function M.result(c, head, totals, run)
+  local result = {
+    action = 'image', source = c.job.source, image = c.file.path, uuid = head.uuid,
+    root = run.root, source_bytes = head.source_bytes, map = c.fs.used_only and 'used' or 'all',
+    reason = c.fs.reason ~= '' and c.fs.reason or nil, resumed_at = run.from,
+    workers = run.now.workers, depth = run.now.depth, level = c.settings.level,
+    chunk_bytes = head.chunk_bytes, block_bytes = head.block_bytes, hash = head.hash,
+    read_bytes = run.now.done_bytes, elapsed_ns = run.now.elapsed_ns, code = 0,
+  }
+  for key, value in pairs(totals) do result[key] = value end
+  if totals.bad_range_count > 0 then
+    result.code = sys.codes.bad_sectors
+    result.message = ('%s: %d bytes in %d ranges could not be read, and are recorded as bad')
+      :format(c.job.source, totals.bad_range_bytes, totals.bad_range_count)
+  end
+  return result
+end
+
+-- What would be done, for --dry-run.
+local function plan(c)
+  local data = c.map:bytes('data')
+  return {
+    action = 'image', dry_run = true, source = c.job.source, image = c.file.path,
+    source_bytes = c.head.source_bytes, read_bytes = data, map = c.fs.used_only and 'used' or 'all',
+    reason = c.fs.reason ~= '' and c.fs.reason or nil, file_action = c.file.action,
+    workers = c.settings.workers, depth = c.settings.depth, level = c.settings.level,
+    chunk_bytes = c.settings.chunk_bytes, block_bytes = c.settings.block_bytes,
+    hash = c.settings.hash, code = 0,
+  }
+end
+
+-- The finished file is read back before it gets its name.
+local function read_back(c)
+  local checked = verify.image(c.file.partial, {
+    sample_percent = c.job.verify == 'full' and 100 or tuning.default('sample'),
+    seed = sys.clock_ns() & 0x7fffffff, job = c.job, report = c.report,
+  })
+  if checked.code ~= 0 then
+    fail.throw(('the image does not verify, and stays %s: %s'):format(c.file.partial,
+      checked.message), checked.code)
+  end
+  return checked
+end
+
+--- Run a checked job.
+---@param job table
+---@param report table
+---@return table result
+function M.run(job, report)
+  local source <close> = facts.open_source(job.source)
+  local c = gather(job, report, source)
+  local taken <close> = c.map
+  if job.dry_run then return plan(c) end
+  if c.file.action == 'pipe' then
+    local target <close> = try(device.pipe(1, true))
+    return write_image(c, target)
+  end
+  local target, lock = output.open(c.file.partial, c.file.action)
+  local held <close> = lock
+  local opened <close> = target
+  local result = write_image(c, target)
+  if job.verify ~= 'none' then result.verified = read_back(c) end
+  try(sys.rename(c.file.partial, c.file.path, job.force))
+  return result
+end
+
+return M

@@ -1,0 +1,59 @@
+--- The text of an image's HEAD (docs/image-format-v2.md, 8). Pure.
+local time = require 'imgtool.util.time'
+
+local M = {}
+
+-- JSON is UTF-8; names on disks and in file systems need not be.
+local function text(value)
+  if value == nil or value == '' then return nil end
+  if utf8.len(value) then return value end
+  return (value:gsub('[\128-\255]', '?'))
+end
+
+local function unless_empty(object)
+  return next(object) and object or nil
+end
+
+local function source_of(facts)
+  local id, fs = facts.identity, facts.fs
+  local partition
+  if id.part_number > 0 then
+    partition = {
+      number = id.part_number, type = text(id.part_type), guid = text(id.part_guid),
+      name = text(id.part_name), start_bytes = id.start_bytes,
+    }
+  end
+  return {
+    path = text(facts.path), kind = id.kind, model = text(id.model), serial = text(id.serial),
+    wwn = text(id.wwn), size_bytes = facts.info.size_bytes,
+    logical_bytes = facts.info.logical_bytes, physical_bytes = facts.info.physical_bytes,
+    disk = unless_empty { table = text(id.part_table), id = text(id.disk_id) },
+    partition = partition,
+    file_system = unless_empty { type = text(fs.type), label = text(fs.label),
+      uuid = text(fs.uuid) },
+  }
+end
+
+--- HEAD's text as a table.
+---@param facts {tool: string, host: string, created_s: integer, path: string, identity: img.Identity, info: table, fs: img.FsReport, note: string?}
+---@param settings {level: integer, hash: string, block_bytes: integer, chunk_bytes: integer, on_read_error: string}
+---@return table
+function M.text(facts, settings)
+  local notes = {}
+  notes[#notes + 1] = text(facts.fs.note)
+  notes[#notes + 1] = text(facts.note)
+  return {
+    tool = facts.tool, created = time.iso(facts.created_s), host = text(facts.host),
+    source = source_of(facts),
+    map = {
+      kind = facts.fs.used_only and 'used' or 'all', reason = text(facts.fs.reason),
+      note = text(table.concat(notes, '; ')),
+    },
+    settings = {
+      level = settings.level, hash = settings.hash, block_bytes = settings.block_bytes,
+      chunk_bytes = settings.chunk_bytes, on_read_error = settings.on_read_error,
+    },
+  }
+end
+
+return M

@@ -1,0 +1,34 @@
+--- Files under way: NAME.partial, locked while it is written, renamed when it is complete (R8).
+local device = require 'img.device'
+local fail = require 'imgtool.util.fail'
+local sys = require 'img.sys'
+
+local M = {}
+
+--- Open an incomplete file for writing. 'create': it must not exist yet; 'restart': what is there is cut;
+--- 'resume': it is gone on with. Another imgtool that writes it makes this fail as busy.
+---@param partial string
+---@param action 'create'|'restart'|'resume'
+---@return img.Device device, {close: fun()} lock
+function M.open(partial, action)
+  local created
+  if action == 'create' then
+    created = fail.try(device.open(partial, { write = true, create = true }))
+  end
+  local lock, message, code = sys.lock(partial)
+  if not lock then
+    if created then created:close() end
+    fail.throw(message, code)
+  end
+  if created then return created, lock end
+  -- Only now: a file that another one writes must not be cut.
+  local dev
+  dev, message, code = device.open(partial, { write = true, truncate = action == 'restart' })
+  if not dev then
+    lock:close()
+    fail.throw(message, code)
+  end
+  return dev, lock
+end
+
+return M

@@ -1,0 +1,97 @@
+--- Check an image: all blocks or a sample of every chunk, and the root hash.
+local device = require 'img.device'
+local facts = require 'imgtool.job.facts'
+local fail = require 'imgtool.util.fail'
+local image = require 'img.image'
+local pipeline = require 'img.pipeline'
+local sys = require 'img.sys'
+local tuning = require 'imgtool.policy.tuning'
+local wait = require 'imgtool.job.wait'
+
+local M = {}
+
+local try = fail.try
+
+-- All losses are counted, so many are listed.
+local LISTED <const> = 100
+
+--- Settings for a job that reads an image.
+---@param job table
+---@param head img.Head
+function M.settings(job, head)
+  local machine = facts.machine()
+  machine.source_bytes, machine.block_bytes = head.source_bytes, head.block_bytes
+  return (try(tuning.choose(machine, {
+    workers = job.workers, pipeline_depth = job.pipeline_depth,
+  })))
+end
+
+--- The first losses of a job, and how many there are.
+---@param handle img.Job
+---@return table[] listed, integer count, integer bytes
+function M.losses(handle)
+  local all, bytes = handle:losses(), 0
+  for _, loss in ipairs(all) do bytes = bytes + loss.length end
+  return table.move(all, 1, math.min(#all, LISTED), 1, {}), #all, bytes
+end
+
+local function result_of(path, handle, now, facts_of_image)
+  local checked, all = handle:blocks()
+  local listed, count, bytes = M.losses(handle)
+  return {
+    action = 'verify', image = path, uuid = facts_of_image.uuid, root = facts_of_image.root,
+    blocks_checked = checked, blocks = all, read_bytes = now.done_bytes,
+    elapsed_ns = now.elapsed_ns, damaged = listed, damaged_count = count, damaged_bytes = bytes,
+    bad_range_bytes = facts_of_image.bad_range_bytes, code = 0,
+  }
+end
+
+-- The first reason: damaged blocks, then the tables as a whole.
+local function judge(result, opened)
+  if result.damaged_count > 0 then
+    result.code = sys.codes.damaged
+    result.message = ('%s is damaged: %d of %d blocks checked do not verify'):format(result.image,
+      result.damaged_count, result.blocks_checked)
+    return result
+  end
+  local ok, message, code = opened:check_root()
+  if not ok then
+    result.code, result.message = code, message
+  end
+  return result
+end
+
+--- Verify an image file: the result, whose code says whether it is good.
+---@param path string
+---@param how {sample_percent: integer, seed: integer, job: table, report: table}
+function M.image(path, how)
+  local file <close> = try(device.open(path))
+  local opened <close> = try(image.open(file))
+  local known = opened:facts()
+  local settings = M.settings(how.job, known)
+  local handle <close> = try(pipeline.verify {
+    image = opened, sample_percent = how.sample_percent, seed = how.seed,
+    workers = settings.workers, depth = settings.depth, max_bytes_per_s = how.job.max_throughput,
+  })
+  local now, done, message, code = wait.wait(handle, 'verify', how.report,
+    wait.strategy(how.job, settings))
+  local result = result_of(path, handle, now, known)
+  if not done and not (code == sys.codes.damaged and result.damaged_count > 0) then
+    fail.throw(message, code)
+  end
+  result.sample_percent, result.seed = how.sample_percent, how.seed
+  return judge(result, opened)
+end
+
+--- Run a checked job.
+---@param job table
+---@param report table
+---@return table result
+function M.run(job, report)
+  return M.image(job.source, {
+    sample_percent = job.quick and job.sample or 100,
+    seed = job.seed or sys.clock_ns() & 0x7fffffff, job = job, report = report,
+  })
+end
+
+return M

@@ -1,0 +1,65 @@
+--- Wait for a job of img.pipeline: progress, signals, tuning.
+local climb = require 'imgtool.policy.climb'
+local fail = require 'imgtool.util.fail'
+local sys = require 'img.sys'
+local tuning = require 'imgtool.policy.tuning'
+
+local M = {}
+
+local STEP_S <const> = 0.5
+
+-- The first signal lets a capture finish its chunk, so that it can be resumed; the second doesn't wait.
+local function heed_signals(handle, report, seen)
+  local count = sys.signals() - report.signals_before
+  if count > seen then
+    handle:cancel(count == 1)
+    if count == 1 then report:note('stopping; a second signal stops at once') end
+  end
+  return count
+end
+
+-- The settings a strategy wants now. A mistake in it is the script's failure.
+local function ask_strategy(strategy, now)
+  local ok, answer = pcall(strategy, now)
+  if not ok then fail.raise('script', '%s', tostring(answer)) end
+  local settings, message = tuning.check_answer(answer)
+  if message then fail.raise('script', '%s', message) end
+  return settings
+end
+
+--- The strategy that a checked job asks for, or nil.
+---@param job table
+---@param settings table workers and depth at the start
+function M.strategy(job, settings)
+  if job.tune then return job.tune end
+  if not job.auto_tune then return nil end
+  local state = climb.new {
+    workers = math.min(64, sys.cores() * 2),
+    depth = tuning.depth_limit { block_bytes = settings.block_bytes,
+      budget_bytes = tuning.budget { memory_bytes = sys.memory_available() } },
+  }
+  return function(now) return climb.step(state, now) end
+end
+
+--- Wait to the end. `what` is the action, for people. The last snapshot, and true or
+--- nil, message, code as of Job:wait.
+---@param handle img.Job
+---@param what string
+---@param report table
+---@param strategy function?
+---@return img.Progress now, boolean? done, string? message, integer? code
+function M.wait(handle, what, report, strategy)
+  local seen = 0
+  report:start()
+  while true do
+    local done, message, code = handle:wait(STEP_S)
+    local now = handle:progress()
+    report:progress(what, now, done ~= false)
+    if done ~= false then return now, done, message, code end
+    seen = heed_signals(handle, report, seen)
+    local settings = strategy and ask_strategy(strategy, now)
+    if settings then handle:set(settings) end
+  end
+end
+
+return M

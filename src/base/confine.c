@@ -1,0 +1,229 @@
+#include "base/confine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <seccomp.h>
+
+#include "base/mem.h"
+
+/* Where the socket lies in the child: behind the three standard descriptors. */
+#define CHILD_FD 3
+#define NOBODY	 65534
+
+/* The sanitizers reserve terabytes of address space: there the limit would only stop themselves. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LIMIT_MEMORY 0
+#else
+#define LIMIT_MEMORY 1
+#endif
+
+struct confined {
+	pid_t pid;
+	int fd;
+	void *shared;
+	size_t shared_bytes;
+};
+
+/*
+ * What computing, talking over the socket and a private memory file need. Everything else fails
+ * with EPERM instead of killing: libraries ask for time zones, locales and the like, and go on.
+ */
+static const int allowed[] = {
+	SCMP_SYS(read),		 SCMP_SYS(write),	  SCMP_SYS(readv),
+	SCMP_SYS(writev),	 SCMP_SYS(pread64),	  SCMP_SYS(pwrite64),
+	SCMP_SYS(lseek),	 SCMP_SYS(fstat),	  SCMP_SYS(ftruncate),
+	SCMP_SYS(memfd_create),	 SCMP_SYS(close),	  SCMP_SYS(sendto),
+	SCMP_SYS(sendmsg),	 SCMP_SYS(recvfrom),	  SCMP_SYS(recvmsg),
+	SCMP_SYS(poll),		 SCMP_SYS(ppoll),	  SCMP_SYS(mmap),
+	SCMP_SYS(munmap),	 SCMP_SYS(mremap),	  SCMP_SYS(mprotect),
+	SCMP_SYS(madvise),	 SCMP_SYS(brk),		  SCMP_SYS(futex),
+	SCMP_SYS(rt_sigreturn),	 SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction),
+	SCMP_SYS(sigaltstack),	 SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday),
+	SCMP_SYS(time),		 SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),
+	SCMP_SYS(getpid),	 SCMP_SYS(gettid),	  SCMP_SYS(getuid),
+	SCMP_SYS(geteuid),	 SCMP_SYS(getgid),	  SCMP_SYS(getegid),
+	SCMP_SYS(getrandom),	 SCMP_SYS(sched_yield),	  SCMP_SYS(exit),
+	SCMP_SYS(exit_group),	 SCMP_SYS(restart_syscall),
+};
+
+static int load_filter(void)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	int rc = ctx == NULL ? -ENOMEM : 0;
+
+	for (size_t i = 0; rc == 0 && i < COUNT_OF(allowed); i++)
+		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
+	/* glibc's fstat; with a path it would look around in the file system. */
+	if (rc == 0)
+		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
+				      SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH));
+	if (rc == 0)
+		rc = seccomp_load(ctx);
+	seccomp_release(ctx);
+	return rc;
+}
+
+static uint64_t address_space_bytes(void)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	unsigned long long pages = 0;
+
+	if (f == NULL)
+		return 0;
+	if (fscanf(f, "%llu", &pages) != 1)
+		pages = 0;
+	fclose(f);
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static int set_limits(const struct confine_limits *l)
+{
+	struct rlimit none = {0, 0}, cpu = {l->cpu_s, l->cpu_s}, memory;
+
+	memory.rlim_cur = memory.rlim_max = address_space_bytes() + l->memory_bytes;
+	if (setrlimit(RLIMIT_CORE, &none) < 0)
+		return -1;
+	if (l->cpu_s > 0 && setrlimit(RLIMIT_CPU, &cpu) < 0)
+		return -1;
+	if (LIMIT_MEMORY && l->memory_bytes > 0 && setrlimit(RLIMIT_AS, &memory) < 0)
+		return -1;
+	return 0;
+}
+
+static int drop_privileges(void)
+{
+	if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+			       setresuid(NOBODY, NOBODY, NOBODY) < 0))
+		return -1;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
+		return -1;
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+/* Standard streams to nowhere, the socket at CHILD_FD, nothing else. */
+static int keep_only(int fd)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0)
+		return -1;
+	/* Out of the way first: the socket may be one of the low numbers. */
+	fd = fcntl(fd, F_DUPFD, CHILD_FD + 1);
+	if (fd < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0 ||
+	    dup2(fd, CHILD_FD) < 0)
+		return -1;
+	return close_range(CHILD_FD + 1, ~0U, 0);
+}
+
+static void default_signals(void)
+{
+	sigset_t none;
+
+	for (int s = 1; s < NSIG; s++)
+		signal(s, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* Ctrl-C is the parent's business: it decides what becomes of the job. */
+	signal(SIGINT, SIG_IGN);
+}
+
+/* A child that could not be confined must not run: the parent sees it end. */
+static void run_child(void (*body)(int, void *, void *), void *user, struct confined *c, int fd,
+		      const struct confine_limits *l)
+{
+	default_signals();
+	if (keep_only(fd) < 0 || set_limits(l) < 0 || drop_privileges() < 0 || load_filter() < 0)
+		_exit(125);
+	body(CHILD_FD, c->shared, user);
+	_exit(0);
+}
+
+int confine_start(void (*body)(int fd, void *shared, void *user), void *user,
+		  size_t shared_bytes, const struct confine_limits *limits,
+		  struct confined **out, struct err *e)
+{
+	struct confined *c = calloc(1, sizeof(*c));
+	int fds[2] = {-1, -1}, rc = 0;
+
+	if (c == NULL)
+		return err_nomem(e);
+	c->shared_bytes = shared_bytes;
+	c->fd = -1;
+	c->shared = mmap(NULL, shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			 -1, 0);
+	if (c->shared == MAP_FAILED) {
+		c->shared = NULL;
+		rc = err_nomem(e);
+	} else if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
+		rc = err_set(e, ERR_INTERNAL, errno, "make a socket pair");
+	} else {
+		c->fd = fds[0];
+		c->pid = fork();
+		if (c->pid == 0)
+			run_child(body, user, c, fds[1], limits);
+		if (c->pid < 0)
+			rc = err_set(e, ERR_INTERNAL, errno, "start a confined process");
+		close(fds[1]);
+	}
+	if (rc < 0) {
+		confine_end(c, NULL, 0);
+		return rc;
+	}
+	*out = c;
+	return 0;
+}
+
+int confined_fd(const struct confined *c)
+{
+	return c->fd;
+}
+
+void *confined_shared(const struct confined *c)
+{
+	return c->shared;
+}
+
+static void say_how(int status, char *how, size_t len)
+{
+	if (WIFSIGNALED(status))
+		snprintf(how, len, "killed by signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
+	else if (WEXITSTATUS(status) == 125)
+		snprintf(how, len, "could not be confined");
+	else
+		snprintf(how, len, "exit status %d", WEXITSTATUS(status));
+}
+
+void confine_end(struct confined *c, char *how, size_t how_len)
+{
+	int status = 0;
+
+	if (c == NULL)
+		return;
+	if (c->fd >= 0)
+		close(c->fd);
+	if (c->pid > 0) {
+		/* One that has ended by itself keeps its own status: it is a zombie until reaped. */
+		kill(c->pid, SIGKILL);
+		while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
+			;
+	}
+	if (how != NULL && how_len > 0)
+		say_how(status, how, how_len);
+	if (c->shared != NULL)
+		munmap(c->shared, c->shared_bytes);
+	free(c);
+}

@@ -1,0 +1,247 @@
+/*
+ * Messages are struct message, one per packet. The child asks READ and waits for READ back, with
+ * the bytes in shared memory; it sends its result as RESULT pieces, each answered by RESULT, and an
+ * empty one at the end. Both ends run on one machine and in one program: host byte order.
+ */
+#include "device/dev_remote.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/mem.h"
+#include "device/dev_ops.h"
+
+enum message_type { MESSAGE_READ = 1, MESSAGE_RESULT = 2 };
+
+struct message {
+	uint32_t type;
+	int32_t status; /* 0, or an errno-less error code of the read, in READ back */
+	int32_t sys;
+	uint32_t zero;
+	uint64_t off, len;
+};
+
+struct dev_remote {
+	struct dev base;
+	int fd;
+	uint8_t *shared;
+};
+
+/* 1: a message; 0: the other end is gone; negative: trouble. */
+static int receive(int fd, struct message *m, struct err *e)
+{
+	ssize_t n;
+
+	do
+		n = recv(fd, m, sizeof(*m), 0);
+	while (n < 0 && errno == EINTR);
+	if (n == 0 || (n < 0 && errno == ECONNRESET))
+		return 0;
+	if (n < 0)
+		return err_set(e, ERR_INTERNAL, errno, "receive from a confined process");
+	if ((size_t)n != sizeof(*m))
+		return err_set(e, ERR_INTERNAL, 0, "a confined process sent a message of %zd bytes",
+			       n);
+	return 1;
+}
+
+static int transmit(int fd, const struct message *m, struct err *e)
+{
+	ssize_t n;
+
+	do
+		n = send(fd, m, sizeof(*m), MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)sizeof(*m))
+		return err_set(e, ERR_INTERNAL, n < 0 ? errno : EIO, "send to a confined process");
+	return 0;
+}
+
+/* Child: send, and wait for the answer. */
+static int ask(int fd, struct message *m, struct err *e)
+{
+	int rc = transmit(fd, m, e);
+
+	if (rc == 0)
+		rc = receive(fd, m, e);
+	if (rc == 0)
+		return err_set(e, ERR_INTERNAL, 0, "the parent of a confined process is gone");
+	return rc < 0 ? rc : 0;
+}
+
+static int remote_read(struct dev *d, uint64_t off, void *buf, size_t len, struct err *e)
+{
+	struct dev_remote *r = (struct dev_remote *)d;
+	uint8_t *out = buf;
+
+	while (len > 0) {
+		struct message m = {.type = MESSAGE_READ,
+				    .off = off,
+				    .len = min_u64(len, REMOTE_SHARED_BYTES)};
+		size_t n = (size_t)m.len;
+		int rc = ask(r->fd, &m, e);
+
+		if (rc < 0)
+			return rc;
+		if (m.status != 0)
+			return err_set(e, ERR_SOURCE, m.sys, "read %s at %" PRIu64, dev_name(d),
+				       off);
+		memcpy(out, r->shared, n);
+		out += n;
+		off += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static void remote_close(struct dev *d)
+{
+	dev_fini(d);
+	free(d);
+}
+
+static const struct dev_ops dev_remote_ops = {
+	.kind = "remote",
+	.read = remote_read,
+	.close = remote_close,
+};
+
+int dev_open_remote(const struct dev *like, int fd, void *shared, struct dev **out,
+		    struct err *e)
+{
+	struct dev_remote *r = calloc(1, sizeof(*r));
+	int rc;
+
+	if (r == NULL)
+		return err_nomem(e);
+	rc = dev_init(&r->base, &dev_remote_ops, dev_name(like), e);
+	if (rc < 0) {
+		free(r);
+		return rc;
+	}
+	r->base.info = *dev_info(like);
+	r->base.info.align_bytes = 1;
+	r->base.info.writable = false;
+	r->fd = fd;
+	r->shared = shared;
+	*out = &r->base;
+	return 0;
+}
+
+int remote_send_result(int fd, void *shared, const void *bytes, size_t len, struct err *e)
+{
+	const uint8_t *p = bytes;
+	struct message m;
+	int rc;
+
+	do {
+		size_t n = min_u64(len, REMOTE_SHARED_BYTES);
+
+		m = (struct message){.type = MESSAGE_RESULT, .len = n};
+		if (n > 0)
+			memcpy(shared, p, n);
+		rc = ask(fd, &m, e);
+		if (rc < 0)
+			return rc;
+		p += n;
+		len -= n;
+	} while (m.len > 0 || len > 0);
+	return 0;
+}
+
+static int serve_read(int fd, void *shared, struct dev *d, struct message *m, struct err *e)
+{
+	struct err read_error = {0};
+
+	if (m->len > REMOTE_SHARED_BYTES || !range_inside(m->off, m->len, dev_size(d)))
+		return err_set(e, ERR_INTERNAL, 0,
+			       "a confined process asked for %" PRIu64 " bytes at %" PRIu64, m->len,
+			       m->off);
+	m->status = dev_read(d, m->off, shared, (size_t)m->len, &read_error);
+	m->sys = read_error.sys;
+	return transmit(fd, m, e);
+}
+
+struct result {
+	uint8_t *bytes;
+	size_t len;
+};
+
+static int take_result(int fd, const void *shared, size_t max_bytes, struct message *m,
+		       struct result *r, struct err *e)
+{
+	uint8_t *grown;
+
+	if (m->len > REMOTE_SHARED_BYTES || m->len > max_bytes - r->len)
+		return err_set(e, ERR_INTERNAL, 0,
+			       "a confined process sent a result of more than %zu bytes",
+			       max_bytes);
+	grown = realloc(r->bytes, r->len + (size_t)m->len + 1);
+	if (grown == NULL)
+		return err_nomem(e);
+	r->bytes = grown;
+	memcpy(grown + r->len, shared, (size_t)m->len);
+	r->len += (size_t)m->len;
+	return transmit(fd, m, e);
+}
+
+/* 1: there is a message or the end; negative: silence for too long. */
+static int wait_message(int fd, int idle_ms, struct err *e)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int n;
+
+	do
+		n = poll(&p, 1, idle_ms);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return err_set(e, ERR_INTERNAL, errno, "wait for a confined process");
+	if (n == 0)
+		return err_set(e, ERR_INTERNAL, 0, "no sign of life for %d s", idle_ms / 1000);
+	return 1;
+}
+
+static int serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle_ms,
+		 struct result *r, struct err *e)
+{
+	struct message m;
+	int rc;
+
+	for (;;) {
+		rc = wait_message(fd, idle_ms, e);
+		if (rc > 0)
+			rc = receive(fd, &m, e);
+		if (rc == 0)
+			return err_set(e, ERR_INTERNAL, 0, "ended without a result");
+		if (rc < 0)
+			return rc;
+		if (m.type == MESSAGE_READ)
+			rc = serve_read(fd, shared, d, &m, e);
+		else if (m.type == MESSAGE_RESULT)
+			rc = take_result(fd, shared, max_bytes, &m, r, e);
+		else
+			rc = err_set(e, ERR_INTERNAL, 0, "a confined process sent message type %u",
+				     m.type);
+		if (rc < 0 || (m.type == MESSAGE_RESULT && m.len == 0))
+			return rc;
+	}
+}
+
+int remote_serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle_ms,
+		 uint8_t **result, size_t *len, struct err *e)
+{
+	struct result r = {0};
+	int rc = serve(fd, shared, d, max_bytes, idle_ms, &r, e);
+
+	if (rc < 0) {
+		free(r.bytes);
+		return rc;
+	}
+	*result = r.bytes;
+	*len = r.len;
+	return 0;
+}

@@ -1,0 +1,30 @@
+/*
+ * A device at the other end of a socket: a confined process (base/confine.h) reads through it, and
+ * its parent serves the reads. Data goes through memory that both share; messages are small.
+ */
+#ifndef DEVICE_DEV_REMOTE_H
+#define DEVICE_DEV_REMOTE_H
+
+#include "device/dev.h"
+
+#define REMOTE_SHARED_BYTES ((size_t)1 << 20)
+
+/*
+ * In the child: a read-only device that looks like `like` (its name, size and sectors are copied)
+ * and whose bytes come through fd and `shared` (REMOTE_SHARED_BYTES). Reads are not thread-safe.
+ */
+int dev_open_remote(const struct dev *like, int fd, void *shared, struct dev **out,
+		    struct err *e);
+
+/* In the child: hand a result back to the parent. */
+int remote_send_result(int fd, void *shared, const void *bytes, size_t len, struct err *e);
+
+/*
+ * In the parent: serve reads of `d` until the child has sent its whole result (at most max_bytes;
+ * *result is malloc'ed), ends, or sends no message for idle_ms. Failing gives ERR_INTERNAL and what
+ * went wrong; a failed read of the device is the child's to handle.
+ */
+int remote_serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle_ms,
+		 uint8_t **result, size_t *len, struct err *e);
+
+#endif

@@ -1,0 +1,300 @@
+/* R13: the parser in its own process; killed, stopped, starved or lied to, it costs only the saving. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/confine.h"
+#include "base/mem.h"
+#include "device/dev_ops.h"
+#include "device/dev_remote.h"
+#include "fs/fs_confined.h"
+
+#define VOLUME "imgtool-confined-test.ext4" /* in the scratch directory of the run */
+
+/* A device that does something to the process that reads it. */
+struct trap {
+	struct dev base;
+	struct dev *under;
+	unsigned nth; /* the read that springs it */
+	unsigned count;
+	int signal; /* sent to the child */
+};
+
+static pid_t child_pid(void)
+{
+	char path[64];
+	int pid = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%d", &pid), 1);
+	fclose(f);
+	return pid;
+}
+
+static int trap_read(struct dev *d, uint64_t off, void *buf, size_t len, struct err *e)
+{
+	struct trap *t = (struct trap *)d;
+
+	if (++t->count == t->nth)
+		kill(child_pid(), t->signal);
+	return dev_read(t->under, off, buf, len, e);
+}
+
+static void trap_close(struct dev *d)
+{
+	dev_fini(d);
+}
+
+static const struct dev_ops trap_ops = {.kind = "trap", .read = trap_read, .close = trap_close};
+
+static int make_volume(void **state)
+{
+	(void)state;
+	return system("truncate -s 32M " VOLUME " && mkfs.ext4 -q -F " VOLUME);
+}
+
+static int remove_volume(void **state)
+{
+	(void)state;
+	return remove(VOLUME);
+}
+
+static struct dev *open_volume(void)
+{
+	struct dev *d;
+	struct err e;
+
+	if (dev_open(VOLUME, 0, &d, &e) < 0)
+		fail_msg("%s", e.msg);
+	return d;
+}
+
+static void assert_all_blocks(const struct map *m, const struct fs_report *r, const char *why)
+{
+	assert_int_equal(map_bytes(m, MAP_DATA), map_size(m));
+	assert_false(r->used_only);
+	if (strstr(r->reason, why) == NULL)
+		fail_msg("reason is: %s", r->reason);
+}
+
+static void test_same_map_as_in_process(void **state)
+{
+	struct fs_limits l = fs_limits_default();
+	struct map *here, *there;
+	struct fs_report a, b;
+	struct dev *d = open_volume();
+	struct err e;
+
+	(void)state;
+	assert_int_equal(fs_map(d, &here, &a, &e), 0);
+	assert_int_equal(fs_map_confined(d, &l, &there, &b, &e), 0);
+	assert_true(a.used_only && b.used_only);
+	assert_true(map_equal(here, there));
+	assert_string_equal(a.type, b.type);
+	assert_string_equal(a.uuid, b.uuid);
+	assert_int_equal(a.free_bytes, b.free_bytes);
+	map_free(here);
+	map_free(there);
+	dev_close(d);
+}
+
+static void spring(unsigned nth, int signal, const char *why)
+{
+	struct fs_limits l = fs_limits_default();
+	struct dev *under = open_volume();
+	struct trap t = {.under = under, .nth = nth, .signal = signal};
+	struct fs_report r;
+	struct map *m;
+	struct err e;
+
+	assert_int_equal(dev_init(&t.base, &trap_ops, "trap", &e), 0);
+	t.base.info = *dev_info(under);
+	l.idle_ms = 300;
+	assert_int_equal(fs_map_confined(&t.base, &l, &m, &r, &e), 0);
+	assert_true(t.count >= nth);
+	assert_all_blocks(m, &r, why);
+	map_free(m);
+	dev_close(&t.base);
+	dev_close(under);
+}
+
+static void test_killed(void **state)
+{
+	(void)state;
+	for (unsigned n = 1; n <= 5; n++) {
+		spring(n, SIGKILL, "killed by signal 9");
+		spring(n, SIGSEGV, "killed by signal 11");
+	}
+}
+
+static void test_stopped(void **state)
+{
+	(void)state;
+	spring(2, SIGSTOP, "no sign of life");
+}
+
+/* What a confined process may not do. */
+static void escape(int fd, void *shared, void *user)
+{
+	unsigned char *results = shared;
+
+	(void)user;
+	results[0] = open("/etc/passwd", O_RDONLY) < 0 && errno == EPERM;
+	results[1] = socket(AF_INET, SOCK_STREAM, 0) < 0 && errno == EPERM;
+	results[2] = fork() < 0 && errno == EPERM;
+	results[3] = kill(getppid(), 0) < 0;
+	results[4] = getuid() != 0;
+	results[5] = fcntl(fd + 1, F_GETFD) < 0;
+	results[6] = unlink(VOLUME) < 0 && errno == EPERM;
+	results[7] = 1;
+}
+
+static void test_confined(void **state)
+{
+	struct confine_limits l = {.memory_bytes = 64 * MIB, .cpu_s = 10};
+	struct confined *c;
+	unsigned char *results;
+	char how[64], byte;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(confine_start(escape, NULL, 4096, &l, &c, &e), 0);
+	/* The end of the socket is the end of the child. */
+	assert_true(recv(confined_fd(c), &byte, 1, 0) <= 0);
+	results = confined_shared(c);
+	for (int i = 0; i < 8; i++)
+		if (!results[i])
+			fail_msg("escape %d worked", i);
+	confine_end(c, how, sizeof(how));
+	assert_string_equal(how, "exit status 0");
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+static void devour(int fd, void *shared, void *user)
+{
+	unsigned char *results = shared;
+	void *p = malloc(512 << 20);
+
+	(void)fd;
+	(void)user;
+	results[0] = p == NULL;
+	free(p);
+}
+
+static void test_memory_limit(void **state)
+{
+	struct confine_limits l = {.memory_bytes = 64 * MIB, .cpu_s = 10};
+	struct confined *c;
+	char byte;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(confine_start(devour, NULL, 4096, &l, &c, &e), 0);
+	assert_true(recv(confined_fd(c), &byte, 1, 0) <= 0);
+	assert_int_equal(*(unsigned char *)confined_shared(c), 1);
+	confine_end(c, NULL, 0);
+}
+#endif
+
+static void spin(int fd, void *shared, void *user)
+{
+	volatile unsigned *n = shared;
+
+	(void)fd;
+	(void)user;
+	for (;;)
+		++*n;
+}
+
+static void test_cpu_limit(void **state)
+{
+	struct confine_limits l = {.memory_bytes = 64 * MIB, .cpu_s = 1};
+	struct confined *c;
+	char how[64], byte;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(confine_start(spin, NULL, 4096, &l, &c, &e), 0);
+	assert_true(recv(confined_fd(c), &byte, 1, 0) <= 0);
+	confine_end(c, how, sizeof(how));
+	assert_non_null(strstr(how, "killed by signal"));
+}
+
+struct lie {
+	uint32_t type;
+	int32_t status, sys;
+	uint32_t zero;
+	uint64_t off, len;
+};
+
+static void tell_lie(int fd, void *shared, void *user)
+{
+	(void)shared;
+	send(fd, user, sizeof(struct lie), 0);
+	recv(fd, user, sizeof(struct lie), 0);
+}
+
+/* Requests and results outside all bounds are refused, whatever they ask for. */
+static void test_lies(void **state)
+{
+	static const struct lie lies[] = {
+		{.type = 1, .off = UINT64_MAX - 3, .len = 4096},
+		{.type = 1, .off = 0, .len = UINT64_MAX},
+		{.type = 1, .off = 32 << 20, .len = 1},
+		{.type = 2, .len = REMOTE_SHARED_BYTES + 1},
+		{.type = 2, .len = UINT64_MAX},
+		{.type = 77},
+	};
+	struct confine_limits l = {0};
+	struct dev *d = open_volume();
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(lies); i++) {
+		struct lie lie = lies[i];
+		struct confined *c;
+		uint8_t *result = NULL;
+		size_t len;
+		struct err e = {0};
+
+		assert_int_equal(
+			confine_start(tell_lie, &lie, REMOTE_SHARED_BYTES, &l, &c, &e), 0);
+		assert_true(remote_serve(confined_fd(c), confined_shared(c), d, 4096, 5000,
+					 &result, &len, &e) < 0);
+		assert_null(result);
+		confine_end(c, NULL, 0);
+	}
+	dev_close(d);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_same_map_as_in_process),
+		cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_stopped),
+		cmocka_unit_test(test_confined),
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+		cmocka_unit_test(test_memory_limit),
+#endif
+		cmocka_unit_test(test_cpu_limit),
+		cmocka_unit_test(test_lies),
+	};
+
+	return cmocka_run_group_tests(tests, make_volume, remove_volume);
+}
