@@ -47,7 +47,7 @@ $(BUILD)/deps.mk: scripts/find-deps
 # ---- Flags ---------------------------------------------------------------------------------
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
-	-Wpointer-arith -Wwrite-strings -Werror=implicit -Werror=int-conversion \
+	-Wno-format-truncation -Wpointer-arith -Wwrite-strings -Werror=implicit -Werror=int-conversion \
 	-Werror=incompatible-pointer-types -Werror=return-type
 ifneq ($(WERROR),)
 # Except the one that depends on what the optimizer happens to inline.
@@ -243,7 +243,7 @@ lint-style:
 lint-docs:
 	@scripts/check-docs --self-test && scripts/check-docs
 lint-lua:
-	@luacheck --quiet --no-color $(LUA_SCRIPTS) $(LUA_FILES)
+	@scripts/check-lua $(LUA_SCRIPTS) $(LUA_FILES)
 lint-format:
 	@clang-format --dry-run -Werror $(C_FILES)
 

@@ -19,6 +19,8 @@ struct channel_state {
 	struct err error; /* of the last failed read; code 0 when there was none */
 };
 
+static const struct struct_io_manager manager; /* below */
+
 static struct channel_state *state_of(io_channel channel)
 {
 	return channel->private_data;
@@ -48,6 +50,8 @@ static errcode_t io_open(const char *name, int flags, io_channel *out)
 	state->dev = (struct dev *)address;
 	state->reads_left = UINT64_MAX;
 	channel->magic = EXT2_ET_MAGIC_IO_CHANNEL;
+	/* The library casts no constant away: it only calls what the table holds. */
+	channel->manager = (io_manager)&manager;
 	channel->block_size = 1024;
 	channel->refcount = 1;
 	channel->private_data = state;
@@ -186,8 +190,8 @@ int ext2fs_io_open(struct dev *d, ext2_filsys *out, struct err *e)
 	int rc;
 
 	snprintf(name, sizeof(name), "%" PRIxPTR, (uintptr_t)d);
-	/* The library casts no constant away: it only calls what the table holds. NOFREE: the file
-	 * system is handed back also on failure, with the channel that knows the device's error. */
+	/* NOFREE: the file system is handed back also on failure, with the channel, which knows the
+	 * device's error. */
 	code = ext2fs_open2(name, NULL, EXT2_FLAG_64BITS | EXT2_FLAG_NOFREE_ON_ERROR, 0, 0,
 		(io_manager)&manager, &fs);
 	if (code == 0) {

@@ -225,10 +225,10 @@ int64_t opts_need_int(const struct opts *o, const char *name, int64_t min, int64
 	v = lua_tointeger(o->L, -1);
 	if (v < min || v > max)
 		opts_error(o, name,
-			max == INT64_MAX ?
-				      lua_pushfstring(o->L, "must be at least %I", (LUAI_UACINT)min) :
-				      lua_pushfstring(o->L, "must be %I to %I", (LUAI_UACINT)min,
-					      (LUAI_UACINT)max));
+			max == INT64_MAX
+				? lua_pushfstring(o->L, "must be at least %I", (LUAI_UACINT)min)
+				: lua_pushfstring(o->L, "must be %I to %I", (LUAI_UACINT)min,
+					  (LUAI_UACINT)max));
 	lua_pop(o->L, 1);
 	return v;
 }

@@ -13,7 +13,7 @@
 #include "device/identity.h"
 
 #define READ_MAX_BYTES (64 * MIB)
-#define MAX_RULES      256
+#define MAX_RULES 256
 
 struct device_box {
 	struct box box;

@@ -33,7 +33,7 @@
 /* ---- Handles ---- */
 
 #define BOX_PARENTS 3
-#define BOX_PINS    (BOX_PARENTS + 1)
+#define BOX_PINS (BOX_PARENTS + 1)
 
 /* The user value after the parents, for what a handle wants to keep besides. */
 #define BOX_PIN_EXTRA (BOX_PARENTS + 1)
@@ -135,8 +135,8 @@ void set_text(lua_State *L, const char *name, const char *s);
 
 struct opts {
 	lua_State *L;
-	int arg; /* whose error it is */
-	int idx; /* where the table is: absolute */
+	int arg;	 /* whose error it is */
+	int idx;	 /* where the table is: absolute */
 	char prefix[32]; /* of names in messages: "rules[2]." */
 };
 
@@ -189,7 +189,7 @@ int image_f_writer(lua_State *L);
 int image_f_read_head(lua_State *L);
 void lock_register(lua_State *L);
 
-extern const luaL_Reg sys_file_functions[], sys_readline_functions[], sys_signal_functions[];
+extern const luaL_Reg sys_file_functions[], sys_readline_functions[];
 /* Signals caught since sys.catch_signals. */
 unsigned sys_signal_count(void);
 

@@ -75,8 +75,8 @@ static int f_capture(lua_State *L)
 		"read_retries", SETTINGS, NULL };
 	struct opts o = opts_begin(L, 1, names);
 	struct capture c = {
-		.on_read_error = (enum on_read_error)opts_need_word(&o, "on_read_error",
-			on_error_words),
+		.on_read_error =
+			(enum on_read_error)opts_need_word(&o, "on_read_error", on_error_words),
 		.read_retries = (unsigned)opts_need_u64(&o, "read_retries", 0, 1000),
 		.settings = read_settings(&o),
 	};
@@ -119,8 +119,8 @@ static int f_restore(lua_State *L)
 		.target_off = opts_u64(&o, "target_offset", 0, UINT64_MAX, 0),
 		.free = (enum restore_free)opts_need_word(&o, "free", free_words),
 		.target_is_zero = opts_need_bool(&o, "target_is_zero"),
-		.on_read_error = (enum on_read_error)opts_need_word(&o, "on_read_error",
-			on_error_words),
+		.on_read_error =
+			(enum on_read_error)opts_need_word(&o, "on_read_error", on_error_words),
 		.settings = read_settings(&o),
 	};
 	int first = lua_gettop(L) + 1;

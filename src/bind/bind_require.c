@@ -25,9 +25,9 @@
 #include "bind/embedded_lua.h"
 
 #define SYSTEM_DIRECTORY "/etc/imgtool/lua"
-#define USER_DIRECTORY	 ".config/imgtool/lua"
-#define MAX_LINKS	 40
-#define OVERRIDE_ERROR	 "img.Error"
+#define USER_DIRECTORY ".config/imgtool/lua"
+#define MAX_LINKS 40
+#define OVERRIDE_ERROR "img.Error"
 
 /* ---- The walk, for root ---- */
 
@@ -87,7 +87,7 @@ static int follow_link(struct walk *w, const char *here, struct err *e)
 		w->done[0] = '\0';
 	if (snprintf(joined, sizeof(joined), "%s/%s", target, w->rest) >= (int)sizeof(joined))
 		return too_long(here, e);
-	strcpy(w->rest, joined);
+	memcpy(w->rest, joined, strlen(joined) + 1);
 	return 0;
 }
 
@@ -160,8 +160,8 @@ static bool is_module_name(const char *name)
 }
 
 /* 1: path holds the file; 0: there is none; negative: there is one that must not be used. */
-static int try_file(const char *directory, size_t directory_len, const char *name,
-	const char *tail, char *path, struct err *e)
+static int try_file(const char *directory, size_t directory_len, const char *name, const char *tail,
+	char *path, struct err *e)
 {
 	struct stat st;
 	char *p;

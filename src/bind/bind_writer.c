@@ -189,7 +189,7 @@ static int read_head_frame(lua_State *L, const uint8_t **frame, size_t *len, str
 
 int image_f_read_head(lua_State *L)
 {
-	const uint8_t *frame, *body;
+	const uint8_t *frame = NULL, *body;
 	struct layout_head h;
 	uint32_t body_len;
 	size_t len;

@@ -96,8 +96,8 @@ int packer_pack(struct packer *p, int level, const void *src, size_t len, void *
 	size_t rc;
 
 	if (level < block_level_min() || level > block_level_max())
-		return err_set(e, ERR_USAGE, 0, "compression level %d is not one of %d to %d", level,
-			block_level_min(), block_level_max());
+		return err_set(e, ERR_USAGE, 0, "compression level %d is not one of %d to %d",
+			level, block_level_min(), block_level_max());
 	if (level != p->level) {
 		rc = ZSTD_CCtx_setParameter(p->ctx, ZSTD_c_compressionLevel, level);
 		if (ZSTD_isError(rc))
@@ -109,7 +109,8 @@ int packer_pack(struct packer *p, int level, const void *src, size_t len, void *
 		return zstd_failed(e, "compress a block", rc);
 	/* zstd's own bound is lower; a frame over the format's could not be read back. */
 	if (rc > block_bound(len))
-		return err_set(e, ERR_INTERNAL, 0, "zstd: a block of %zu bytes became %zu", len, rc);
+		return err_set(e, ERR_INTERNAL, 0, "zstd: a block of %zu bytes became %zu", len,
+			rc);
 	*stored = rc;
 	return 0;
 }

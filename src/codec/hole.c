@@ -2,9 +2,8 @@
  * Hole frames: RFC 8878 frames made of RLE blocks of zeros (specification, section 5). Made from
  * their length alone, from any byte on, so that a frame of any length passes through a small buffer.
  */
-#include "codec/block.h"
-
 #include "base/mem.h"
+#include "codec/block.h"
 
 #define HOLE_HEAD_BYTES 10
 #define RLE_BYTES 4	     /* a block: 3 bytes of header, the byte that it repeats */

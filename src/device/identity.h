@@ -2,6 +2,9 @@
  * What a device is: model, serial, WWN, partition and file-system identity, from sysfs, udev's
  * database when present, and libblkid; and the list of all disks with their partitions.
  * Strings are "" when unknown. No function here writes to a device or runs a command.
+ *
+ * A partition has the model, serial, WWN, bus and disk_id of its disk. A device-mapper volume has
+ * its name as model and its UUID as serial. Texts are valid UTF-8 without control characters.
  */
 #ifndef DEVICE_IDENTITY_H
 #define DEVICE_IDENTITY_H

@@ -15,6 +15,8 @@
 #define RECORD_MAGIC 0x184D2A5Du
 #define SEEK_MAGIC 0x184D2A5Eu
 #define SEEK_FOOTER_MAGIC 0x8F92EAB1u
+#define SEEK_HEAD_BYTES 8
+#define SEEK_ENTRY_BYTES 8
 #define SEEK_FOOTER_BYTES 9
 #define SEEK_MAX_FRAMES 0x8000000u
 
@@ -30,9 +32,11 @@
 #define TABL_MAX_BODY_BYTES ((uint32_t)5 << 20)
 #define TABL_MAX_BAD_RANGES 65536
 #define ENTRY_FIXED_BYTES 12
+#define BAD_RANGE_BYTES 16
 #define INDX_FIXED_BYTES 8
 #define INDX_ENTRY_BYTES 48
 #define META_MAX_BODY_BYTES ((uint32_t)16 << 20)
+#define CHNK_FRAME_BYTES (RECORD_OVERHEAD_BYTES + CHNK_BODY_BYTES)
 #define TAIL_BODY_BYTES 152
 #define TAIL_FRAME_BYTES (RECORD_OVERHEAD_BYTES + TAIL_BODY_BYTES)
 
@@ -64,7 +68,7 @@ struct layout_head {
 	uint8_t map_digest[XXH3_BYTES];
 	uint8_t parent_uuid[16];
 	uint8_t parent_root[SHA256_BYTES];
-	const char *text; /* borrowed, not terminated: JSON */
+	const char *text; /* borrowed, not terminated: a JSON object */
 	uint32_t text_len;
 };
 
@@ -110,28 +114,30 @@ uint64_t layout_chunk_count(const struct layout_head *h);
 uint64_t layout_chunk_len(const struct layout_head *h, uint64_t number);
 uint32_t layout_blocks(const struct layout_head *h, uint64_t len);
 
+/* "HEAD", "CHNK", ... */
+const char *layout_record_name(enum record_type type);
+
 /*
  * Frame a body that stands at frame + RECORD_HEAD_BYTES: writes head, padding and checksum around
- * it. With `pad`, the frame ends at a multiple of RECORD_ALIGN_BYTES in the file. Returns the
+ * it. HEAD and TABL are padded to end at a multiple of RECORD_ALIGN_BYTES in the file. Returns the
  * whole length; layout_record_len says it beforehand (room needed).
  */
-size_t layout_record_len(uint64_t pos, uint32_t body_len, bool pad);
-size_t layout_record_seal(uint8_t *frame, enum record_type type, uint64_t pos,
-			  const uint8_t run[8], uint32_t body_len, bool pad);
+size_t layout_record_len(enum record_type type, uint64_t pos, uint32_t body_len);
+size_t layout_record_seal(uint8_t *frame, enum record_type type, uint64_t pos, const uint8_t run[8],
+	uint32_t body_len);
 
 /*
  * Check a whole frame of exactly `len` bytes that stands at `pos`; *body and *body_len get its body.
  * run may be NULL (HEAD, where it is not known yet).
  */
 int layout_record_open(const uint8_t *frame, size_t len, enum record_type type, uint64_t pos,
-		       const uint8_t run[8], const uint8_t **body, uint32_t *body_len,
-		       struct err *e);
+	const uint8_t run[8], const uint8_t **body, uint32_t *body_len, struct err *e);
 /*
  * From the first RECORD_HEAD_BYTES of a frame: its whole length. Refuses what is not a record of
  * this type at this position, or is longer than its type allows.
  */
-int layout_record_peek(const uint8_t *p, enum record_type type, uint64_t pos,
-		       const uint8_t run[8], size_t *len, struct err *e);
+int layout_record_peek(const uint8_t *p, enum record_type type, uint64_t pos, const uint8_t run[8],
+	size_t *len, struct err *e);
 
 /* Encoders write the body and return its length; decoders check every field. */
 uint32_t layout_head_encode(const struct layout_head *h, uint8_t *body);
@@ -140,17 +146,24 @@ int layout_head_decode(const uint8_t *body, size_t n, struct layout_head *h, str
 int layout_head_check(const struct layout_head *h, struct err *e);
 uint32_t layout_chnk_encode(const struct layout_chnk *c, uint8_t *body);
 int layout_chnk_decode(const uint8_t *body, size_t n, const struct layout_head *h,
-		       struct layout_chnk *c, struct err *e);
+	struct layout_chnk *c, struct err *e);
 int layout_tabl_decode(const uint8_t *body, size_t n, const struct layout_head *h,
-		       struct layout_tabl *t, struct err *e);
+	struct layout_tabl *t, struct err *e);
+/* hash NULL: a hole, zeros. p has room for ENTRY_FIXED_BYTES + hash_n. */
+void layout_entry_encode(const struct layout_entry *x, size_t hash_n, uint8_t *p);
 struct layout_entry layout_entry_at(const struct layout_tabl *t, uint32_t i);
 void layout_bad_at(const struct layout_tabl *t, uint32_t i, uint64_t *off, uint64_t *len);
 void layout_indx_entry_encode(const struct layout_indx_entry *x, uint8_t *p);
 void layout_indx_entry_decode(const uint8_t *p, struct layout_indx_entry *x);
 /* The whole body: count and the chain of positions; head_len is where chunk 0 begins. */
-int layout_indx_check(const uint8_t *body, size_t n, const struct layout_head *h,
-		      uint64_t head_len, uint64_t indx_pos, struct err *e);
+int layout_indx_check(const uint8_t *body, size_t n, const struct layout_head *h, uint64_t head_len,
+	uint64_t indx_pos, struct err *e);
 uint32_t layout_tail_encode(const struct layout_tail *t, uint8_t *body);
 int layout_tail_decode(const uint8_t *body, size_t n, struct layout_tail *t, struct err *e);
+/*
+ * From the last SEEK_FOOTER_BYTES of a file of this length: does it end in a seek table? Then
+ * *table_len is the length of its whole frame, which lies inside the file.
+ */
+bool layout_seek_footer(const uint8_t *p, uint64_t file_len, uint64_t *table_len);
 
 #endif

@@ -1,8 +1,7 @@
 /* The frame around every record: specification, section 3. */
-#include "format/layout.h"
-
 #include <inttypes.h>
 
+#include "format/layout.h"
 #include "format/layout_int.h"
 
 #define FRAME_HEAD_BYTES 8 /* magic and frame size, which the frame size does not count */
@@ -16,7 +15,7 @@ static const struct {
 	[REC_HEAD] = { "HEAD", HEAD_FIXED_BYTES, HEAD_MAX_BODY_BYTES, true },
 	[REC_CHNK] = { "CHNK", CHNK_BODY_BYTES, CHNK_BODY_BYTES, false },
 	[REC_TABL] = { "TABL", TABL_FIXED_BYTES, TABL_MAX_BODY_BYTES, true },
-	[REC_INDX] = { "INDX", INDX_FIXED_BYTES, INDX_FIXED_BYTES + CHUNKS_MAX * INDX_ENTRY_BYTES,
+	[REC_INDX] = { "INDX", INDX_FIXED_BYTES, INDX_FIXED_BYTES + CHUNKS_MAX *INDX_ENTRY_BYTES,
 		false },
 	[REC_META] = { "META", 0, META_MAX_BODY_BYTES, false },
 	[REC_TAIL] = { "TAIL", TAIL_BODY_BYTES, TAIL_BODY_BYTES, false },
@@ -51,8 +50,8 @@ size_t layout_record_len(enum record_type type, uint64_t pos, uint32_t body_len)
 	return RECORD_OVERHEAD_BYTES + (size_t)body_len + padding_bytes(type, pos, body_len);
 }
 
-size_t layout_record_seal(uint8_t *frame, enum record_type type, uint64_t pos,
-	const uint8_t run[8], uint32_t body_len)
+size_t layout_record_seal(uint8_t *frame, enum record_type type, uint64_t pos, const uint8_t run[8],
+	uint32_t body_len)
 {
 	const uint32_t padding = padding_bytes(type, pos, body_len);
 	const size_t sum_at = RECORD_HEAD_BYTES + (size_t)body_len + padding;
@@ -70,8 +69,8 @@ size_t layout_record_seal(uint8_t *frame, enum record_type type, uint64_t pos,
 	return sum_at + RECORD_SUM_BYTES;
 }
 
-int layout_record_peek(const uint8_t *p, enum record_type type, uint64_t pos,
-	const uint8_t run[8], size_t *len, struct err *e)
+int layout_record_peek(const uint8_t *p, enum record_type type, uint64_t pos, const uint8_t run[8],
+	size_t *len, struct err *e)
 {
 	const char *name = types[type].name;
 	uint32_t body_len = get_le32(p + 32);

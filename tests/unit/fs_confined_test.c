@@ -22,7 +22,7 @@
 #include "device/dev_remote.h"
 #include "fs/fs_confined.h"
 
-#define VOLUME "imgtool-confined-test.ext4" /* in the scratch directory of the run */
+static char volume[64];
 
 /* A device that does something to the process that reads it. */
 struct trap {
@@ -65,14 +65,24 @@ static const struct dev_ops trap_ops = {.kind = "trap", .read = trap_read, .clos
 
 static int make_volume(void **state)
 {
+	char command[192];
+	int fd;
+
 	(void)state;
-	return system("truncate -s 32M " VOLUME " && mkfs.ext4 -q -F " VOLUME);
+	strcpy(volume, "/tmp/imgtool-confined-XXXXXX");
+	fd = mkstemp(volume);
+	if (fd < 0)
+		return -1;
+	close(fd);
+	snprintf(command, sizeof(command), "truncate -s 32M %s && mkfs.ext4 -q -F %s", volume,
+		 volume);
+	return system(command);
 }
 
 static int remove_volume(void **state)
 {
 	(void)state;
-	return remove(VOLUME);
+	return remove(volume);
 }
 
 static struct dev *open_volume(void)
@@ -80,7 +90,7 @@ static struct dev *open_volume(void)
 	struct dev *d;
 	struct err e;
 
-	if (dev_open(VOLUME, 0, &d, &e) < 0)
+	if (dev_open(volume, 0, &d, &e) < 0)
 		fail_msg("%s", e.msg);
 	return d;
 }
@@ -161,7 +171,7 @@ static void escape(int fd, void *shared, void *user)
 	results[3] = kill(getppid(), 0) < 0;
 	results[4] = getuid() != 0;
 	results[5] = fcntl(fd + 1, F_GETFD) < 0;
-	results[6] = unlink(VOLUME) < 0 && errno == EPERM;
+	results[6] = unlink(volume) < 0 && errno == EPERM;
 	results[7] = 1;
 }
 

@@ -170,13 +170,13 @@ local function write_image(c, target)
   }))
   local from = writer:offset()
   local handle <close> = start(c, writer)
-  local ok, now, done, message, code = pcall(wait.wait, handle, 'image', c.report,
+  local now, done, message, code = fail.catch(wait.wait, handle, 'image', c.report,
     wait.strategy(c.job, c.settings))
-  if not ok then
-    -- The strategy of a job script failed; the error is now's.
+  if not now then
+    -- The strategy of a job script failed, while the job goes on.
     handle:cancel(false)
     handle:wait()
-    give_up(c, writer, now.message, now.code)
+    give_up(c, writer, done, message)
   end
   if not done and code ~= sys.codes.bad_sectors then give_up(c, writer, message, code) end
   local root

@@ -15,7 +15,7 @@ M.actions = {
   { name = 'image', doc = 'image a device or file' },
   { name = 'verify', doc = 'check an image' },
   { name = 'restore', doc = 'write an image back to a device or file' },
-  { name = 'export', doc = 'write an image\'s content to a raw file or pipe' },
+  { name = 'export', doc = 'write an image\'s content, or a part of it, to a raw file' },
 }
 
 local ALL = { image = true, verify = true, restore = true, export = true }
@@ -40,7 +40,7 @@ M.fields = {
     doc = {
       image = 'The image to make; a directory: a file in it, named after the source; -: stdout.',
       restore = 'The block device or file to write to.',
-      export = 'The file to write; -: stdout.',
+      export = 'The file to write.',
     } },
   { name = 'name', type = 'text', actions = IMAGE, option = '--name', argname = 'NAME',
     default_text = 'from the label, the disk or the file name',
@@ -93,9 +93,9 @@ M.fields = {
     doc = {
       image = 'A range that can\'t be read: abort, or record it as bad and go on (exit status 12).',
       restore = 'A range that is damaged or bad in the image: abort, or write zeros there, list it'
-        .. ' and go on (exit status 12).',
+        .. ' and go on (exit status 7 or 12).',
       export = 'A range that is damaged or bad in the image: abort, or write zeros there, list it'
-        .. ' and go on (exit status 12).',
+        .. ' and go on (exit status 7 or 12).',
     } },
   { name = 'read_retries', type = 'integer', actions = IMAGE, option = '--read-retries',
     argname = 'N', default = 2, min = 0, max = 100,

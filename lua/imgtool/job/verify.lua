@@ -3,6 +3,7 @@ local device = require 'img.device'
 local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local image = require 'img.image'
+local json = require 'imgtool.util.json'
 local pipeline = require 'img.pipeline'
 local sys = require 'img.sys'
 local tuning = require 'imgtool.policy.tuning'
@@ -26,23 +27,21 @@ function M.settings(job, head)
   })))
 end
 
---- The first losses of a job, and how many there are.
+--- The first losses of a job that has ended.
 ---@param handle img.Job
----@return table[] listed, integer count, integer bytes
+---@return table[]
 function M.losses(handle)
-  local all, bytes = handle:losses(), 0
-  for _, loss in ipairs(all) do bytes = bytes + loss.length end
-  return table.move(all, 1, math.min(#all, LISTED), 1, {}), #all, bytes
+  local all = handle:losses()
+  return json.array(table.move(all, 1, math.min(#all, LISTED), 1, {}))
 end
 
-local function result_of(path, handle, now, facts_of_image)
+local function result_of(path, handle, now, known)
   local checked, all = handle:blocks()
-  local listed, count, bytes = M.losses(handle)
   return {
-    action = 'verify', image = path, uuid = facts_of_image.uuid, root = facts_of_image.root,
+    action = 'verify', image = path, uuid = known.uuid, root = known.root,
     blocks_checked = checked, blocks = all, read_bytes = now.done_bytes,
-    elapsed_ns = now.elapsed_ns, damaged = listed, damaged_count = count, damaged_bytes = bytes,
-    bad_range_bytes = facts_of_image.bad_range_bytes, code = 0,
+    elapsed_ns = now.elapsed_ns, damaged = M.losses(handle), damaged_count = now.bad_count,
+    damaged_bytes = now.bad_bytes, bad_range_bytes = known.bad_range_bytes, code = 0,
   }
 end
 
@@ -74,7 +73,7 @@ function M.image(path, how)
     workers = settings.workers, depth = settings.depth, max_bytes_per_s = how.job.max_throughput,
   })
   local now, done, message, code = wait.wait(handle, 'verify', how.report,
-    wait.strategy(how.job, settings))
+    wait.strategy(how.job, settings), how.sample_percent)
   local result = result_of(path, handle, now, known)
   if not done and not (code == sys.codes.damaged and result.damaged_count > 0) then
     fail.throw(message, code)

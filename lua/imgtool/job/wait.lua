@@ -41,19 +41,28 @@ function M.strategy(job, settings)
   return function(now) return climb.step(state, now) end
 end
 
+-- How much will be read, of a sample: an estimate until it is over.
+local function estimate(now, sample_percent)
+  if sample_percent >= 100 then return end
+  local estimated = now.total_bytes // 100 * sample_percent
+  now.total_bytes = now.state == 'done' and now.done_bytes or math.max(estimated, now.done_bytes)
+end
+
 --- Wait to the end. `what` is the action, for people. The last snapshot, and true or
 --- nil, message, code as of Job:wait.
 ---@param handle img.Job
 ---@param what string
 ---@param report table
 ---@param strategy function?
+---@param sample_percent integer? of what the job reads
 ---@return img.Progress now, boolean? done, string? message, integer? code
-function M.wait(handle, what, report, strategy)
+function M.wait(handle, what, report, strategy, sample_percent)
   local seen = 0
   report:start()
   while true do
     local done, message, code = handle:wait(STEP_S)
     local now = handle:progress()
+    estimate(now, sample_percent or 100)
     report:progress(what, now, done ~= false)
     if done ~= false then return now, done, message, code end
     seen = heed_signals(handle, report, seen)

@@ -1,6 +1,10 @@
 ---@meta img.device
 -- Devices: bytes at offsets. Sizes and offsets are integers in bytes. Expected failure is
 -- `nil, message, code` (code: the exit code's number, see img.sys.codes); misuse throws.
+--
+-- Handles, here and in the other modules: declare them `<close>`. `close` may be called again. What a
+-- handle was made from (a slice's device, a job's image) may be closed before it: that handle is then
+-- closed for Lua at once, but stays open underneath until the last one that uses it is closed.
 
 ---@class img.device
 local device = {}

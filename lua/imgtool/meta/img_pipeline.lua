@@ -1,5 +1,6 @@
 ---@meta img.pipeline
 -- Jobs that move bytes. A job runs in threads of its own; everything it was given is kept alive.
+-- While one runs, its map can't be changed and its writer answers nothing but head(): that throws.
 
 ---@class img.pipeline
 local pipeline = {}
@@ -10,7 +11,7 @@ local Job = {}
 ---@class img.Settings
 ---@field workers integer 1 to 64
 ---@field depth integer block slots in flight, 2 to 1024
----@field level? integer zstd level
+---@field level? integer zstd level; a capture needs one, others ignore it
 ---@field max_bytes_per_s? integer 0: no limit
 
 ---@class img.Capture: img.Settings
@@ -28,7 +29,7 @@ function pipeline.capture(capture) end
 ---@field image img.Image
 ---@field target img.Device
 ---@field offset? integer source offset, default 0
----@field length? integer default: to the end
+---@field length? integer at least 1; default: to the end
 ---@field target_offset? integer default 0
 ---@field free 'leave'|'discard'|'zero'
 ---@field target_is_zero boolean the target is new and reads as zeros
@@ -77,7 +78,7 @@ function pipeline.verify(verify) end
 
 ---@return img.Progress
 function Job:progress() end
----Change settings while it runs; fields left out stay.
+---Change settings while it runs; fields left out stay, values beyond the limits are cut to them.
 ---@param settings {workers: integer?, depth: integer?, level: integer?, max_bytes_per_s: integer?}
 function Job:set(settings) end
 function Job:pause() end
@@ -85,17 +86,18 @@ function Job:resume() end
 ---Stop; with `after_chunk` a capture first finishes the chunk under way.
 ---@param after_chunk? boolean
 function Job:cancel(after_chunk) end
----true: done; false: still running after `seconds`; else the failure.
+---true: done; false: still running after `seconds`; else the failure. A job that came to its end but
+---met bad ranges or lost blocks fails with code bad_sectors.
 ---@param seconds? number default: for ever
 ---@return boolean?, string?, integer?
 function Job:wait(seconds) end
 ---Blocks looked at, and blocks there are.
 ---@return integer checked, integer all
 function Job:blocks() end
----What was lost, block by block.
+---What was lost, block by block; throws while the job runs.
 ---@return {offset: integer, length: integer, file_offset: integer, why: string}[]
 function Job:losses() end
----Cancels when still running.
+---Cancels when still running, and waits for its threads.
 function Job:close() end
 
 return pipeline

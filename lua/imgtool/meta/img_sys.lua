@@ -20,6 +20,7 @@ function sys.version() end
 ---Monotonic nanoseconds.
 ---@return integer
 function sys.clock_ns() end
+---Ends early when a signal is caught.
 ---@param seconds number
 function sys.sleep(seconds) end
 ---A new random UUID (version 4).
@@ -48,6 +49,8 @@ function sys.catch_signals() end
 ---@return integer count, integer last
 function sys.signals() end
 
+---Of the path itself, a link too (sys.realpath follows links). `device` is that of the file system that
+---holds the path: `device` and `inode` together name a file.
 ---@param path string
 ---@return {type: 'file'|'directory'|'block'|'char'|'fifo'|'socket'|'link'|'other', size: integer, mode: integer, uid: integer, gid: integer, device: integer, inode: integer, blocks_bytes: integer, modified_s: integer}?, string?, integer?
 function sys.stat(path) end
@@ -68,12 +71,22 @@ function sys.rename(from, to, replace) end
 ---@param path string
 ---@return true?, string?, integer?
 function sys.sync_directory(path) end
+---@class img.Lock
+local Lock = {}
+
 ---An advisory lock on a file, created when missing; held until the handle is closed.
 ---@param path string
----@return {close: fun()}?, string?, integer?
+---@return img.Lock?, string?, integer?
 function sys.lock(path) end
+function Lock:close() end
 
----Lua modules that replaced embedded ones: name to path.
+---Handles whose C object is open, by word ('device', 'image', 'job', ...), those with none left out.
+---A closed handle counts as long as others (a slice, a job) still use it.
+---@return table<string, integer>
+function sys.open_handles() end
+
+---Lua modules that replace embedded ones: name to path. Throws, like `require`, when one must not be
+---loaded (root, and others could change it): a table {message, code} that prints as its message.
 ---@return table<string, string>
 function sys.overrides() end
 ---The embedded Lua module's source, or nil.
@@ -82,7 +95,8 @@ function sys.overrides() end
 function sys.embedded(name) end
 
 ---Read a line with history and editing; nil at end of file. `complete` gets the word before the cursor
----and gives an array of completions.
+---(dots and colons belong to it) and gives an array of whole words to put there. Once signals are caught,
+---Ctrl-C gives up the line: it is ''.
 ---@param prompt string
 ---@param complete? fun(word: string): string[]
 ---@return string?

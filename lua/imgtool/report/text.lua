@@ -1,0 +1,190 @@
+--- Results as text for people. Pure.
+local size = require 'imgtool.util.size'
+local time = require 'imgtool.util.time'
+local progress = require 'imgtool.report.progress'
+
+local M = {}
+
+--- A text from a disk or an image, fit for a terminal: no control characters.
+---@param value any
+---@return string
+function M.clean(value)
+  return (tostring(value):gsub('[\0-\31\127]', '?'):gsub('\xC2[\x80-\x9F]', '?'))
+end
+
+local function count(n, one)
+  return ('%d %s%s'):format(n, one, n == 1 and '' or 's')
+end
+
+local function speed(bytes, ns)
+  if ns <= 0 then return '' end
+  return (' (%s/s)'):format(size.human(bytes * 1e9 / ns))
+end
+
+local function seconds(ns) return size.duration(ns / 1e9) end
+
+local function kinds(r)
+  return ('data %s, zero %s, free %s, bad %s'):format(size.human(r.data_bytes),
+    size.human(r.zero_bytes), size.human(r.free_bytes), size.human(r.bad_bytes or 0))
+end
+
+--- Lines about what was lost, the first of them only.
+---@param losses table[]
+---@param all integer
+---@return string[]
+function M.losses(losses, all)
+  local lines = {}
+  for _, loss in ipairs(losses) do
+    lines[#lines + 1] = ('  at %d, %d bytes: %s'):format(loss.offset, loss.length, M.clean(loss.why))
+  end
+  if all > #losses then lines[#lines + 1] = ('  and %d more'):format(all - #losses) end
+  return lines
+end
+
+local RESULT = {}
+
+function RESULT.image(r)
+  local name = r.image == '-' and 'stdout' or r.image
+  if r.dry_run then
+    return ('would image %s (%s, %s to read) to %s\n  %s blocks, chunks of %s, blocks of %s, '
+      .. 'level %d, %s, %s, depth %d'):format(r.source, size.human(r.source_bytes),
+      size.human(r.read_bytes), name, r.map, size.exact(r.chunk_bytes), size.exact(r.block_bytes),
+      r.level, r.hash, count(r.workers, 'worker'), r.depth)
+  end
+  local ratio = progress.ratio(r.source_bytes, r.file_bytes)
+  local lines = {
+    ('%s: %s of %s in %s%s'):format(name, size.human(r.source_bytes), r.source,
+      seconds(r.elapsed_ns), speed(r.read_bytes, r.elapsed_ns)),
+    '  ' .. kinds(r),
+    ('  image of %s%s, root hash %s'):format(size.human(r.file_bytes),
+      ratio == '' and '' or ', ' .. ratio, r.root),
+  }
+  if r.resumed_at > 0 then
+    lines[#lines + 1] = ('  resumed at %s'):format(size.human(r.resumed_at))
+  end
+  if r.verified then lines[#lines + 1] = '  ' .. RESULT.verify(r.verified) end
+  return table.concat(lines, '\n')
+end
+
+function RESULT.verify(r)
+  local what = r.sample_percent >= 100 and count(r.blocks, 'frame')
+    or ('%d of %s (%.1f %%, seed %d)'):format(r.blocks_checked, count(r.blocks, 'frame'),
+      100 * r.blocks_checked / math.max(1, r.blocks), r.seed)
+  local lines = { ('%s: %s: %s checked in %s%s'):format(r.image, r.code == 0 and 'OK' or 'DAMAGED',
+    what, seconds(r.elapsed_ns), speed(r.read_bytes, r.elapsed_ns)) }
+  if r.bad_range_bytes > 0 then
+    lines[1] = lines[1] .. (', %s of the source were unreadable when it was imaged'):format(
+      size.human(r.bad_range_bytes))
+  end
+  table.move(M.losses(r.damaged, r.damaged_count), 1, #r.damaged + 1, 2, lines)
+  return table.concat(lines, '\n')
+end
+
+function RESULT.restore(r)
+  if r.dry_run then
+    local lines = {}
+    for _, step in ipairs(r.plan) do lines[#lines + 1] = 'would ' .. step end
+    for _, refusal in ipairs(r.refusals) do
+      lines[#lines + 1] = ('refused (%s): %s%s'):format(refusal.rule, refusal.reason,
+        refusal.override and (' (--%s allows it)'):format(refusal.override) or '')
+    end
+    return table.concat(lines, '\n')
+  end
+  local lines = {
+    ('%s: %s of %s in %s%s'):format(r.target, size.human(r.length), r.image, seconds(r.elapsed_ns),
+      speed(r.length, r.elapsed_ns)),
+    ('  data %s, zero %s, free %s'):format(size.human(r.data_bytes), size.human(r.zero_bytes),
+      size.human(r.free_bytes)),
+  }
+  table.move(M.losses(r.losses, r.loss_count), 1, #r.losses + 1, #lines + 1, lines)
+  return table.concat(lines, '\n')
+end
+RESULT.export = RESULT.restore
+
+--- The text of a job's result.
+---@param result table
+---@return string
+function M.result(result)
+  return RESULT[result.action](result)
+end
+
+local function utf8_length(s) return utf8.len(s) or #s end
+
+--- Columns, the first line being the head; a column of `right` is aligned to the right.
+---@param rows string[][]
+---@param right table<integer, boolean>
+---@return string
+function M.table(rows, right)
+  local widths, lines = {}, {}
+  for _, row in ipairs(rows) do
+    for i, cell in ipairs(row) do widths[i] = math.max(widths[i] or 0, utf8_length(cell)) end
+  end
+  for _, row in ipairs(rows) do
+    local cells = {}
+    for i, cell in ipairs(row) do
+      local gap = (' '):rep(widths[i] - utf8_length(cell))
+      cells[i] = right[i] and gap .. cell or cell .. gap
+    end
+    lines[#lines + 1] = (table.concat(cells, '  '):gsub('%s+$', ''))
+  end
+  return table.concat(lines, '\n')
+end
+
+-- Rows of an information page; nil and '' are left out.
+local function pairs_of(rows)
+  local lines = {}
+  for _, row in ipairs(rows) do
+    if row[2] ~= nil and row[2] ~= '' then
+      lines[#lines + 1] = ('%-15s %s'):format(row[1], M.clean(row[2]))
+    end
+  end
+  return lines
+end
+
+local function joined(...)
+  local parts = {}
+  for i = 1, select('#', ...) do
+    local value = select(i, ...)
+    if value ~= nil and value ~= '' then parts[#parts + 1] = tostring(value) end
+  end
+  return table.concat(parts, ', ')
+end
+
+local function object(value) return type(value) == 'table' and value or {} end
+
+--- The page of `info`. `head` is the decoded text of HEAD.
+---@param i table what cmd/info.lua gathered
+---@return string
+function M.info(i)
+  local head = object(i.head)
+  local source, map = object(head.source), object(head.map)
+  local part, fs, disk = object(source.partition), object(source.file_system), object(source.disk)
+  local settings = object(head.settings)
+  local lines = pairs_of {
+    { 'image', i.image }, { 'format', i.version }, { 'uuid', i.uuid },
+    { 'created', joined(time.iso(i.created_s), head.tool) }, { 'host', head.host },
+    { 'source', joined(source.path, source.kind, source.model, source.serial, source.wwn) },
+    { 'size', ('%s (%d bytes), sectors %d/%d'):format(size.human(i.source_bytes), i.source_bytes,
+      i.logical_bytes, i.physical_bytes) },
+    { 'disk', joined(disk.table, disk.id) },
+    { 'partition', joined(part.number, part.name, part.guid, part.type) },
+    { 'file system', joined(fs.type, fs.label, fs.uuid) },
+    { 'map', joined(map.kind, map.reason, map.note) },
+    { 'settings', ('level %s, %s, blocks of %s, chunks of %s'):format(settings.level or '?', i.hash,
+      size.exact(i.block_bytes), size.exact(i.chunk_bytes)) },
+    { 'kinds', kinds(i) },
+    { 'image file', ('%s, ratio %s of the source, %s of the data'):format(size.human(i.file_bytes),
+      progress.ratio(i.source_bytes, i.file_bytes), progress.ratio(i.data_bytes, i.file_bytes)) },
+    { 'chunks', i.chunks }, { 'root hash', i.root },
+  }
+  if i.bad_range_count > 0 then
+    lines[#lines + 1] = ('%-15s %s, %s'):format('bad ranges', count(i.bad_range_count, 'range'),
+      size.human(i.bad_range_bytes))
+    for _, range in ipairs(i.bad_ranges) do
+      lines[#lines + 1] = ('  at %d, %d bytes'):format(range[1], range[2])
+    end
+  end
+  return table.concat(lines, '\n')
+end
+
+return M

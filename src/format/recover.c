@@ -1,0 +1,311 @@
+/*
+ * Chunk by chunk, in source order. With its table, each frame of a chunk is checked alone, and what
+ * does not hold is lost alone. Without it, frames are walked from the chunk's start: their own
+ * checksums stand for the lost hashes, and the first that does not hold loses the rest of the
+ * chunk, because nothing says any more where the next one belongs.
+ */
+#include "format/recover.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <zstd.h>
+
+#include "base/mem.h"
+#include "codec/block.h"
+#include "format/recover_find.h"
+
+struct recover {
+	struct dev *in;
+	struct layout_head head;
+	uint64_t head_len;
+	struct image_writer *w;
+	struct unpacker *u;
+	uint8_t *frame, *plain; /* block_bound and block bytes */
+	recover_lost_fn *lost;
+	void *user;
+	struct recover_report *report;
+	/* The loss under way: adjacent ones are reported as one. */
+	uint64_t lost_off, lost_len, lost_file_off;
+	char why[sizeof(((struct err *)0)->msg)];
+};
+
+static void report_loss(struct recover *r)
+{
+	if (r->lost_len == 0)
+		return;
+	r->report->lost_ranges++;
+	r->report->lost_bytes += r->lost_len;
+	if (r->lost != NULL)
+		r->lost(r->user, r->lost_off, r->lost_len, r->lost_file_off, r->why);
+	r->lost_len = 0;
+}
+
+/* The next `len` source bytes, whole blocks, are lost. */
+static int lose(struct recover *r, uint64_t len, uint64_t file_off, const char *why, struct err *e)
+{
+	uint64_t off = image_writer_offset(r->w);
+	int rc;
+
+	if (r->lost_len > 0 && (r->lost_off + r->lost_len != off || strcmp(r->why, why) != 0))
+		report_loss(r);
+	if (r->lost_len == 0) {
+		r->lost_off = off;
+		r->lost_file_off = file_off;
+		strncpy(r->why, why, sizeof(r->why) - 1);
+	}
+	r->lost_len += len;
+	rc = image_writer_bad(r->w, off, len, e);
+	if (rc == 0)
+		rc = image_writer_hole(r->w, ENTRY_BAD, div_up(len, r->head.block_bytes), e);
+	return rc;
+}
+
+static uint64_t block_len(const struct recover *r, uint64_t off)
+{
+	return min_u64(r->head.block_bytes, r->head.source_bytes - off);
+}
+
+/* Bad ranges of the old image are bad in the new one; those of lost blocks are covered anyway. */
+static int keep_bad(struct recover *r, const struct layout_tabl *t, uint32_t *next, uint64_t off,
+		    uint64_t len, bool write, struct err *e)
+{
+	int rc = 0;
+
+	for (; rc == 0 && *next < t->bad_ranges; ++*next) {
+		uint64_t bad_off, bad_len;
+
+		layout_bad_at(t, *next, &bad_off, &bad_len);
+		if (bad_off >= off + len)
+			break;
+		if (write) {
+			uint64_t from = max_u64(bad_off, off);
+
+			rc = image_writer_bad(r->w, from, min_u64(bad_off + bad_len, off + len) - from,
+					      e);
+		}
+		/* One that reaches into the next entry is looked at again there. */
+		if (bad_off + bad_len > off + len)
+			break;
+	}
+	return rc;
+}
+
+/* Does the data frame of this entry hold? Fills *e with the reason when not. */
+static int check_data(struct recover *r, const struct layout_entry *x, uint64_t file_off,
+		      size_t len, struct err *e)
+{
+	uint8_t hash[HASH_MAX_BYTES];
+	int rc;
+
+	if (!range_inside(file_off, x->stored, dev_size(r->in)))
+		return err_set(e, ERR_DAMAGED, 0, "behind the end of the file");
+	rc = dev_read(r->in, file_off, r->frame, x->stored, e);
+	if (rc == 0)
+		rc = unpacker_unpack(r->u, r->frame, x->stored, r->plain, len, e);
+	if (rc < 0)
+		return rc;
+	hash_bytes(r->head.hash, r->plain, len, hash);
+	if (memcmp(hash, x->hash, hash_len(r->head.hash)) != 0)
+		return err_set(e, ERR_DAMAGED, 0, "its hash does not hold");
+	return 0;
+}
+
+static int copy_entry(struct recover *r, const struct layout_tabl *t, struct layout_entry *x,
+		      uint64_t file_off, uint32_t *next_bad, struct err *e)
+{
+	uint64_t off = image_writer_offset(r->w);
+	uint64_t len = min_u64((uint64_t)x->blocks * r->head.block_bytes, t->off + t->len - off);
+	struct err why;
+	int rc;
+
+	if (x->kind == ENTRY_DATA && check_data(r, x, file_off, (size_t)len, &why) < 0) {
+		rc = keep_bad(r, t, next_bad, off, len, false, e);
+		return rc < 0 ? rc : lose(r, len, file_off, why.msg, e);
+	}
+	rc = keep_bad(r, t, next_bad, off, len, true, e);
+	if (rc == 0 && x->kind == ENTRY_DATA)
+		rc = image_writer_data(r->w, r->frame, x->stored, x->hash, e);
+	else if (rc == 0)
+		rc = image_writer_hole(r->w, x->kind, x->blocks, e);
+	return rc;
+}
+
+/* A chunk whose table is good. 1: done; 0: the table does not hold after all. */
+static int with_table(struct recover *r, const struct chunk_place *p, uint64_t number,
+		      struct err *e)
+{
+	const uint8_t *body;
+	uint8_t *frame;
+	uint32_t body_len, next_bad = 0;
+	struct layout_tabl t;
+	uint64_t file_off;
+	size_t len;
+	int rc;
+
+	if (p->table_pos == 0 ||
+	    recover_read_record(r->in, REC_TABL, p->table_pos, r->head.uuid, &frame, &body,
+				&body_len, &len, NULL) < 0)
+		return 0;
+	rc = layout_tabl_decode(body, body_len, &r->head, &t, NULL);
+	if (rc < 0 || t.number != number || t.stored_len > p->table_pos) {
+		free(frame);
+		return 0;
+	}
+	file_off = p->table_pos - t.stored_len;
+	for (uint32_t i = 0; rc == 0 && i < t.entries; i++) {
+		struct layout_entry x = layout_entry_at(&t, i);
+
+		rc = copy_entry(r, &t, &x, file_off, &next_bad, e);
+		file_off += x.stored;
+	}
+	free(frame);
+	return rc < 0 ? rc : 1;
+}
+
+/* Is this the hole frame of its own content size? */
+static bool is_hole(const struct recover *r, size_t stored, uint64_t content)
+{
+	uint8_t want[4096];
+	size_t from = 0;
+
+	if (content == 0 || content > HOLE_MAX_BYTES || hole_stored_bytes(content) != stored)
+		return false;
+	while (from < stored) {
+		size_t n = hole_bytes(content, from, want, sizeof(want));
+
+		if (n == 0 || memcmp(r->frame + from, want, n) != 0)
+			return false;
+		from += n;
+	}
+	return true;
+}
+
+/* The frame at the start of r->frame, of which n bytes are there. 0: taken, *stored gets its size. */
+static int walk_frame(struct recover *r, size_t n, uint64_t chunk_end, size_t *stored,
+		      struct err *why, struct err *e)
+{
+	uint64_t off = image_writer_offset(r->w), len = block_len(r, off);
+	unsigned long long content = ZSTD_getFrameContentSize(r->frame, n);
+	uint8_t hash[HASH_MAX_BYTES];
+
+	*stored = ZSTD_findFrameCompressedSize(r->frame, n);
+	if (ZSTD_isError(*stored) || get_le32(r->frame) != ZSTD_MAGICNUMBER)
+		return err_set(why, ERR_DAMAGED, 0, "its table is lost, and its frames end here");
+	/* Free space can't be told from zeros any more: zeros are the side that loses nothing. */
+	if (content <= chunk_end - off && is_hole(r, *stored, content) &&
+	    (content % r->head.block_bytes == 0 || off + content == r->head.source_bytes))
+		return image_writer_hole(r->w, ENTRY_ZERO,
+					 div_up(content, r->head.block_bytes), e);
+	if (unpacker_unpack(r->u, r->frame, *stored, r->plain, (size_t)len, why) < 0)
+		return -ERR_DAMAGED;
+	hash_bytes(r->head.hash, r->plain, (size_t)len, hash);
+	return image_writer_data(r->w, r->frame, *stored, hash, e);
+}
+
+/* A chunk without its table: frame after frame, up to `limit` in the file. */
+static int without_table(struct recover *r, const struct chunk_place *p, uint64_t limit,
+			 uint64_t chunk_end, struct err *e)
+{
+	uint64_t pos = p->chunk_pos == 0 ? 0
+					 : p->chunk_pos + RECORD_OVERHEAD_BYTES + CHNK_BODY_BYTES;
+	size_t bound = block_bound(r->head.block_bytes);
+	struct err why;
+	int rc = 0;
+
+	err_set(&why, ERR_DAMAGED, 0, "neither its start nor its table was found");
+	r->report->tables_lost++;
+	while (pos != 0 && image_writer_offset(r->w) < chunk_end) {
+		size_t n = (size_t)min_u64(bound, limit > pos ? limit - pos : 0), stored = 0;
+
+		err_set(&why, ERR_DAMAGED, 0, "its table is lost, and its frames end here");
+		if (n < 9 || dev_read(r->in, pos, r->frame, n, &why) < 0)
+			break;
+		why.code = ERR_OK;
+		rc = walk_frame(r, n, chunk_end, &stored, &why, e);
+		if (rc < 0 && why.code == ERR_OK)
+			return rc;
+		if (rc < 0)
+			break;
+		pos += stored;
+	}
+	if (image_writer_offset(r->w) == chunk_end)
+		return 0;
+	if (pos == 0)
+		r->report->chunks_lost++;
+	return lose(r, chunk_end - image_writer_offset(r->w), pos, why.msg, e);
+}
+
+/* Where the frames of a chunk end at the latest: where the next known structure begins. */
+static uint64_t frames_limit(const struct recover *r, const struct chunk_place *places,
+			     uint64_t number, uint64_t chunks)
+{
+	if (places[number].table_pos != 0)
+		return places[number].table_pos;
+	for (uint64_t i = number + 1; i < chunks; i++)
+		if (places[i].chunk_pos != 0)
+			return places[i].chunk_pos;
+	return dev_size(r->in);
+}
+
+static int recover_chunks(struct recover *r, const struct chunk_place *places, struct err *e)
+{
+	uint64_t chunks = layout_chunk_count(&r->head);
+	int rc = 0;
+
+	for (uint64_t n = 0; rc >= 0 && n < chunks; n++) {
+		uint64_t end = n * r->head.chunk_bytes + layout_chunk_len(&r->head, n);
+
+		rc = with_table(r, &places[n], n, e);
+		if (rc == 0)
+			rc = without_table(r, &places[n], frames_limit(r, places, n, chunks), end,
+					   e);
+	}
+	report_loss(r);
+	return rc < 0 ? rc : 0;
+}
+
+static int recover_run(struct recover *r, struct dev *out, struct err *e)
+{
+	struct chunk_place *places = NULL;
+	uint8_t root[SHA256_BYTES];
+	int rc = unpacker_new(&r->u, e);
+
+	r->frame = malloc(max_u64(block_bound(r->head.block_bytes),
+				  hole_stored_bytes(HOLE_MAX_BYTES)));
+	r->plain = malloc(r->head.block_bytes);
+	if (rc == 0 && (r->frame == NULL || r->plain == NULL))
+		rc = err_nomem(e);
+	if (rc == 0)
+		rc = recover_find_chunks(r->in, &r->head, r->head_len, &places,
+					 &r->report->index_lost, e);
+	if (rc == 0)
+		rc = image_writer_new(out, &r->head, false, &r->w, e);
+	if (rc == 0)
+		rc = recover_chunks(r, places, e);
+	if (rc == 0)
+		rc = image_writer_finish(r->w, root, e);
+	if (rc == 0)
+		image_writer_totals(r->w, &r->report->totals);
+	image_writer_close(r->w);
+	free(places);
+	free(r->frame);
+	free(r->plain);
+	unpacker_free(r->u);
+	return rc;
+}
+
+int recover_image(struct dev *in, struct dev *out, recover_lost_fn *lost, void *user,
+		  struct recover_report *report, struct err *e)
+{
+	struct recover r = {.in = in, .lost = lost, .user = user, .report = report};
+	uint8_t *head_bytes = NULL;
+	int rc;
+
+	memset(report, 0, sizeof(*report));
+	rc = recover_find_head(in, &r.head, &head_bytes, &r.head_len, &report->head_copied, e);
+	if (rc == 0)
+		rc = recover_run(&r, out, e);
+	free(head_bytes);
+	return rc;
+}

@@ -1,0 +1,33 @@
+/*
+ * Recovery (specification, section 11): what is still good of an image that is incomplete or
+ * damaged, written as a new complete image. Data blocks are copied as they are stored, after their
+ * hash was checked; what is lost is recorded as bad. When nothing was lost but the end of the
+ * file, the new image is byte for byte the one that was begun.
+ */
+#ifndef FORMAT_RECOVER_H
+#define FORMAT_RECOVER_H
+
+#include "device/dev.h"
+#include "format/writer.h"
+
+struct recover_report {
+	bool head_copied;    /* HEAD was lost, and its copy was used */
+	bool index_lost;     /* INDX was lost, and the file was searched */
+	uint64_t tables_lost; /* chunks that were walked frame by frame */
+	uint64_t chunks_lost; /* chunks of which nothing was found */
+	uint64_t lost_bytes, lost_ranges;
+	struct image_totals totals; /* of the new image */
+};
+
+/* Called for each range that is lost, ascending; file_off is 0 when not known. */
+typedef void recover_lost_fn(void *user, uint64_t off, uint64_t len, uint64_t file_off,
+			     const char *why);
+
+/*
+ * Recover `in` into `out`, an empty file; both stay the caller's. 0, also when something was lost:
+ * see the report. ERR_FORMAT when neither HEAD nor its copy is there.
+ */
+int recover_image(struct dev *in, struct dev *out, recover_lost_fn *lost, void *user,
+		  struct recover_report *report, struct err *e);
+
+#endif

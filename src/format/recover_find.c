@@ -1,0 +1,251 @@
+/*
+ * The search looks at every byte of the file for the signature and type of a CHNK or TABL, and
+ * believes only records that name this run and their own position and whose checksum holds: a
+ * stale or copied record can't pass. Numbers read before that check are used for nothing but the
+ * check.
+ */
+#include "format/recover_find.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+#define WINDOW_BYTES ((size_t)4 << 20)
+/* Signature and type lie behind magic and frame size. */
+#define SIGNATURE_AT 8
+#define SIGNATURE_BYTES 8
+
+int recover_read_record(struct dev *in, enum record_type type, uint64_t pos,
+			const uint8_t run[8], uint8_t **frame, const uint8_t **body,
+			uint32_t *body_len, size_t *frame_len, struct err *e)
+{
+	uint8_t head[RECORD_HEAD_BYTES];
+	uint8_t *p;
+	int rc;
+
+	if (!range_inside(pos, sizeof(head), dev_size(in)))
+		return err_set(e, ERR_DAMAGED, 0, "%s ends before this record", dev_name(in));
+	rc = dev_read(in, pos, head, sizeof(head), e);
+	if (rc == 0)
+		rc = layout_record_peek(head, type, pos, run, frame_len, e);
+	if (rc < 0)
+		return rc;
+	if (!range_inside(pos, *frame_len, dev_size(in)))
+		return err_set(e, ERR_DAMAGED, 0, "%s ends inside this record", dev_name(in));
+	p = malloc(*frame_len);
+	if (p == NULL)
+		return err_nomem(e);
+	rc = dev_read(in, pos, p, *frame_len, e);
+	if (rc == 0)
+		rc = layout_record_open(p, *frame_len, type, pos, run, body, body_len, e);
+	if (rc < 0) {
+		free(p);
+		return rc;
+	}
+	*frame = p;
+	return 0;
+}
+
+/* The frame at pos as HEAD or COPY. */
+static int try_head(struct dev *in, enum record_type type, uint64_t pos, struct layout_head *head,
+		    uint8_t **bytes, size_t *len, struct err *e)
+{
+	const uint8_t *body;
+	uint32_t body_len;
+	int rc = recover_read_record(in, type, pos, NULL, bytes, &body, &body_len, len, e);
+
+	if (rc < 0)
+		return rc;
+	rc = layout_head_decode(body, body_len, head, e);
+	if (rc < 0) {
+		free(*bytes);
+		*bytes = NULL;
+	}
+	return rc;
+}
+
+/* Look for the signature backwards from the end: the copy is among the last records. */
+static int find_copy(struct dev *in, struct layout_head *head, uint8_t **bytes, size_t *len,
+		     struct err *e)
+{
+	uint64_t end = dev_size(in);
+	uint8_t *window = malloc(WINDOW_BYTES + SIGNATURE_BYTES);
+	int rc = -ERR_FORMAT;
+
+	if (window == NULL)
+		return err_nomem(e);
+	while (rc < 0 && end > 0) {
+		uint64_t from = end > WINDOW_BYTES ? end - WINDOW_BYTES : 0;
+		/* A little into the window behind: the signature may lie across the border. */
+		size_t n = (size_t)min_u64(end - from + SIGNATURE_BYTES, dev_size(in) - from);
+
+		if (dev_read(in, from, window, n, e) < 0)
+			break;
+		for (size_t i = n; rc < 0 && i-- > SIGNATURE_AT;)
+			if (window[i] == 'I' && n - i >= SIGNATURE_BYTES &&
+			    memcmp(window + i, "IMGTCOPY", SIGNATURE_BYTES) == 0)
+				rc = try_head(in, REC_COPY, from + i - SIGNATURE_AT, head, bytes,
+					      len, e);
+		end = from;
+	}
+	free(window);
+	return rc;
+}
+
+int recover_find_head(struct dev *in, struct layout_head *head, uint8_t **bytes,
+		      uint64_t *head_len, bool *copied, struct err *e)
+{
+	size_t len;
+	int rc = try_head(in, REC_HEAD, 0, head, bytes, &len, e);
+
+	*copied = false;
+	if (rc < 0 && e->code == ERR_DAMAGED) {
+		*copied = true;
+		rc = find_copy(in, head, bytes, &len, e);
+	}
+	if (rc < 0)
+		return err_set(e, ERR_FORMAT, 0, "%s: neither HEAD nor a copy of it was found",
+			       dev_name(in));
+	*head_len = layout_record_len(0, HEAD_FIXED_BYTES + head->text_len, true);
+	return 0;
+}
+
+/* The places as INDX tells them: the whole index or nothing. */
+static int from_index(struct dev *in, const struct layout_head *head, uint64_t head_len,
+		      struct chunk_place *places, struct err *e)
+{
+	uint64_t tail_pos, chunks = layout_chunk_count(head);
+	size_t frame_len, indx_len;
+	const uint8_t *body;
+	uint8_t *frame = NULL, *indx = NULL;
+	uint32_t body_len;
+	struct layout_tail tail;
+	int rc = layout_find_tail(in, &tail_pos, e);
+
+	if (rc == 0)
+		rc = recover_read_record(in, REC_TAIL, tail_pos, head->uuid, &frame, &body,
+					 &body_len, &frame_len, e);
+	if (rc == 0)
+		rc = layout_tail_decode(body, body_len, &tail, e);
+	if (rc == 0)
+		rc = recover_read_record(in, REC_INDX, tail.indx_pos, head->uuid, &indx, &body,
+					 &body_len, &indx_len, e);
+	if (rc == 0)
+		rc = layout_indx_check(body, body_len, head, head_len, tail.indx_pos, e);
+	for (uint64_t i = 0; rc == 0 && i < chunks; i++) {
+		struct layout_indx_entry x;
+
+		layout_indx_entry_decode(body + INDX_FIXED_BYTES + i * INDX_ENTRY_BYTES, &x);
+		places[i] = (struct chunk_place){x.chunk_pos, x.table_pos, x.table_len};
+	}
+	free(frame);
+	free(indx);
+	return rc;
+}
+
+static void found_chunk(struct dev *in, const struct layout_head *head, uint64_t pos,
+			struct chunk_place *places)
+{
+	struct layout_chnk c;
+	const uint8_t *body;
+	uint8_t *frame;
+	uint32_t body_len;
+	size_t len;
+
+	if (recover_read_record(in, REC_CHNK, pos, head->uuid, &frame, &body, &body_len, &len,
+				NULL) < 0)
+		return;
+	if (layout_chnk_decode(body, body_len, head, &c, NULL) == 0)
+		places[c.number].chunk_pos = pos;
+	free(frame);
+}
+
+static void found_table(struct dev *in, const struct layout_head *head, uint64_t pos,
+			struct chunk_place *places)
+{
+	struct layout_tabl t;
+	const uint8_t *body;
+	uint8_t *frame;
+	uint32_t body_len;
+	size_t len;
+
+	if (recover_read_record(in, REC_TABL, pos, head->uuid, &frame, &body, &body_len, &len,
+				NULL) < 0)
+		return;
+	if (layout_tabl_decode(body, body_len, head, &t, NULL) == 0) {
+		places[t.number].table_pos = pos;
+		places[t.number].table_len = (uint32_t)len;
+	}
+	free(frame);
+}
+
+static void search_window(struct dev *in, const struct layout_head *head, const uint8_t *p,
+			  size_t n, uint64_t off, struct chunk_place *places)
+{
+	const uint8_t *at = p;
+
+	while ((at = memmem(at, n - (size_t)(at - p), "IMGT", 4)) != NULL) {
+		uint64_t pos = off + (uint64_t)(at - p);
+
+		if (pos >= SIGNATURE_AT && n - (size_t)(at - p) >= SIGNATURE_BYTES) {
+			if (memcmp(at + 4, "CHNK", 4) == 0)
+				found_chunk(in, head, pos - SIGNATURE_AT, places);
+			else if (memcmp(at + 4, "TABL", 4) == 0)
+				found_table(in, head, pos - SIGNATURE_AT, places);
+		}
+		at++;
+	}
+}
+
+/* Every byte of the file. What can't be read is passed over: nothing can be found there. */
+static int search(struct dev *in, const struct layout_head *head, struct chunk_place *places,
+		  struct err *e)
+{
+	uint8_t *window = malloc(WINDOW_BYTES + SIGNATURE_BYTES);
+
+	if (window == NULL)
+		return err_nomem(e);
+	for (uint64_t off = 0; off < dev_size(in); off += WINDOW_BYTES) {
+		size_t n = (size_t)min_u64(WINDOW_BYTES + SIGNATURE_BYTES, dev_size(in) - off);
+
+		if (dev_read(in, off, window, n, NULL) == 0)
+			search_window(in, head, window, n, off, places);
+	}
+	free(window);
+	return 0;
+}
+
+/* A chunk begins where the one before it ends. */
+static void join_places(struct chunk_place *places, uint64_t chunks, uint64_t head_len)
+{
+	if (chunks > 0)
+		places[0].chunk_pos = head_len;
+	for (uint64_t i = 1; i < chunks; i++)
+		if (places[i].chunk_pos == 0 && places[i - 1].table_pos != 0)
+			places[i].chunk_pos = places[i - 1].table_pos + places[i - 1].table_len;
+}
+
+int recover_find_chunks(struct dev *in, const struct layout_head *head, uint64_t head_len,
+			struct chunk_place **places, bool *searched, struct err *e)
+{
+	uint64_t chunks = layout_chunk_count(head);
+	int rc = 0;
+
+	/* At most CHUNKS_MAX: layout_head_decode saw to that. */
+	*places = calloc((size_t)chunks + 1, sizeof(**places));
+	if (*places == NULL)
+		return err_nomem(e);
+	*searched = from_index(in, head, head_len, *places, NULL) < 0;
+	if (*searched) {
+		memset(*places, 0, ((size_t)chunks + 1) * sizeof(**places));
+		rc = search(in, head, *places, e);
+	}
+	if (rc < 0) {
+		free(*places);
+		*places = NULL;
+		return rc;
+	}
+	join_places(*places, chunks, head_len);
+	return 0;
+}

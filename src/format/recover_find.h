@@ -1,0 +1,34 @@
+/* Where the chunks of an image lie, as far as that can be known. For recovery. */
+#ifndef FORMAT_RECOVER_FIND_H
+#define FORMAT_RECOVER_FIND_H
+
+#include "device/dev.h"
+#include "format/layout.h"
+
+/* 0 stands for "not known". */
+struct chunk_place {
+	uint64_t chunk_pos; /* of CHNK */
+	uint64_t table_pos; /* of TABL, checked when it was found */
+	uint32_t table_len;
+};
+
+/*
+ * HEAD at the start, or its copy near the end. *bytes is malloc'ed and holds the frame's body that
+ * *head borrows from. ERR_FORMAT when there is neither.
+ */
+int recover_find_head(struct dev *in, struct layout_head *head, uint8_t **bytes,
+		      uint64_t *head_len, bool *copied, struct err *e);
+
+/*
+ * The places of all chunks (calloc'ed, layout_chunk_count of them), from INDX, or by searching the
+ * whole file for records of this run; *searched says which.
+ */
+int recover_find_chunks(struct dev *in, const struct layout_head *head, uint64_t head_len,
+			struct chunk_place **places, bool *searched, struct err *e);
+
+/* Read and check the record at pos; *frame is malloc'ed, *body points into it. */
+int recover_read_record(struct dev *in, enum record_type type, uint64_t pos,
+			const uint8_t run[8], uint8_t **frame, const uint8_t **body,
+			uint32_t *body_len, size_t *frame_len, struct err *e);
+
+#endif
