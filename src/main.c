@@ -50,12 +50,12 @@ static bool wants_trace(const struct program *p)
 	if (trace != NULL && trace[0] != '\0')
 		return true;
 	for (int i = 1; i < p->argc; i++)
-		if (strcmp(p->argv[i], "--verbose") == 0)
+		if (strcmp(p->argv[i], "--verbose") == 0 || strcmp(p->argv[i], "-v") == 0)
 			return true;
 	return false;
 }
 
-/* Leaves errors that are not text as they are: they carry an exit code. */
+/* Leaves errors that are not text as they are: they carry an exit code, and their own trace. */
 static int add_traceback(lua_State *L)
 {
 	if (lua_type(L, 1) == LUA_TSTRING)
@@ -88,15 +88,19 @@ static int run(lua_State *L)
 	return 1;
 }
 
-/* The message, and the exit code of an error that has one ({message, code}). */
+/* (error, program) -> exit status. An error may have a code of its own: {message, code, trace}. */
 static int report_error(lua_State *L)
 {
+	const struct program *p = lua_touserdata(L, 2);
 	const char *message = luaL_tolstring(L, 1, NULL);
+	const char *trace = NULL;
 	lua_Integer code = 0;
 
 	if (lua_istable(L, 1)) {
 		lua_getfield(L, 1, "code");
 		code = lua_tointeger(L, -1);
+		lua_getfield(L, 1, "trace");
+		trace = lua_tostring(L, -1);
 	}
 	if (code <= 0 || code > MAX_EXIT_STATUS) {
 		fprintf(stderr, "imgtool: internal error: %s\n", message);
@@ -104,18 +108,21 @@ static int report_error(lua_State *L)
 	} else {
 		fprintf(stderr, "imgtool: %s\n", message);
 	}
+	if (p->trace && trace != NULL)
+		fprintf(stderr, "%s\n", trace);
 	lua_pushinteger(L, code);
 	return 1;
 }
 
-static int status_of_error(lua_State *L)
+static int status_of_error(lua_State *L, struct program *p)
 {
 	int status = ERR_INTERNAL;
 
 	/* Even saying what went wrong may fail, for lack of memory. */
 	lua_pushcfunction(L, report_error);
 	lua_insert(L, -2);
-	if (lua_pcall(L, 1, 1, 0) == LUA_OK)
+	lua_pushlightuserdata(L, p);
+	if (lua_pcall(L, 2, 1, 0) == LUA_OK)
 		status = (int)lua_tointeger(L, -1);
 	else
 		fputs("imgtool: internal error\n", stderr);
@@ -148,7 +155,7 @@ static int run_state(struct program *p)
 	lua_pushcfunction(L, run);
 	lua_pushlightuserdata(L, p);
 	rc = lua_pcall(L, 1, 1, p->trace ? 1 : 0);
-	status = rc == LUA_OK ? status_of_result(L) : status_of_error(L);
+	status = rc == LUA_OK ? status_of_result(L) : status_of_error(L, p);
 	lua_close(L);
 	return status;
 }
@@ -167,8 +174,8 @@ static int flush_output(int status)
 		return status;
 	/* Whoever closed the pipe knows. */
 	if (sys != EPIPE)
-		fprintf(stderr, "imgtool: write standard output%s%s\n", sys == 0 ? "" : ": ",
-			sys == 0 ? "" : strerror(sys));
+		fprintf(stderr, "imgtool: write to standard output failed%s%s\n",
+			sys == 0 ? "" : ": ", sys == 0 ? "" : strerror(sys));
 	return ERR_TARGET;
 }
 

@@ -4,6 +4,7 @@
  * main thread, and reset after it. No Lua error passes through readline's frames.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,9 @@ static char **complete(const char *word, int start, int end)
 
 	(void)start;
 	(void)end;
-	rl_attempted_completion_over = 1; /* never fall back to file names */
+	/* Both are reset by readline each time: no file names, and nothing after the word. */
+	rl_attempted_completion_over = 1;
+	rl_completion_append_character = '\0';
 	if (completing == NULL)
 		return NULL;
 	/* Neither push allocates, so neither can raise. */
@@ -66,15 +69,28 @@ static char **complete(const char *word, int start, int end)
 	return matches;
 }
 
-/* Ctrl-C, when signals are caught: the line is given up, the program goes on. */
-static int on_interrupt(void)
+/*
+ * Ctrl-C, when signals are caught: the line is given up, the program goes on. readline itself would
+ * go on with the line; so a key is waited for here, and a signal becomes the return key on an empty
+ * line. The timeout covers a signal that comes just before poll.
+ */
+static int get_key(FILE *stream)
 {
-	if (sys_signal_count() == caught_before)
-		return 0;
-	rl_replace_line("", 0);
-	rl_crlf();
-	rl_done = 1;
-	return 0;
+	struct pollfd in = { .fd = fileno(stream), .events = POLLIN };
+
+	for (;;) {
+		int n = poll(&in, 1, 200);
+		bool ready = n > 0 || (n < 0 && errno != EINTR);
+
+		/* Puts the terminal in order and hands the signal on to our handler. */
+		rl_check_signals();
+		if (sys_signal_count() != caught_before) {
+			rl_replace_line("", 0);
+			return '\n';
+		}
+		if (ready)
+			return rl_getc(stream);
+	}
 }
 
 static char *read_line(lua_State *L, const char *prompt)
@@ -84,9 +100,8 @@ static char *read_line(lua_State *L, const char *prompt)
 	rl_readline_name = "imgtool";
 	/* A dot and a colon belong to the word: `img.fa` is completed as a whole. */
 	rl_completer_word_break_characters = " \t\n\"\\'`@$><=;|&{}()[]+-*/%^~#,!?";
-	rl_completion_append_character = '\0';
 	rl_attempted_completion_function = complete;
-	rl_signal_event_hook = on_interrupt;
+	rl_getc_function = get_key;
 	caught_before = sys_signal_count();
 	completing = lua_isnoneornil(L, COMPLETE_IDX) ? NULL : L;
 	line = readline(prompt);

@@ -278,9 +278,10 @@ static int throw_err(lua_State *L, const struct err *e)
 	return lua_error(L);
 }
 
-static int load_failed(lua_State *L, const char *name)
+static int load_failed(lua_State *L, const char *name, const char *path)
 {
-	return luaL_error(L, "module '%s' does not load: %s", name, lua_tostring(L, -1));
+	return luaL_error(L, "module '%s' does not load from %s: %s", name, path,
+		lua_tostring(L, -1));
 }
 
 static int search(lua_State *L)
@@ -297,7 +298,7 @@ static int search(lua_State *L)
 		return throw_err(L, &e);
 	if (rc > 0) {
 		if (luaL_loadfilex(L, path, "t") != LUA_OK)
-			return load_failed(L, name);
+			return load_failed(L, name, path);
 		lua_pushstring(L, path);
 		return 2;
 	}
@@ -309,7 +310,7 @@ static int search(lua_State *L)
 	lua_pushfstring(L, "@%s", embedded->path);
 	if (luaL_loadbufferx(L, (const char *)embedded->text, embedded->len, lua_tostring(L, -1),
 		    "t") != LUA_OK)
-		return load_failed(L, name);
+		return load_failed(L, name, embedded->path);
 	lua_pushstring(L, embedded->path);
 	return 2;
 }

@@ -168,7 +168,7 @@ static int f_cores(lua_State *L)
 	cpu_set_t set;
 	long n;
 
-	/* Those that this process may use; the call fails where there are more than the set holds. */
+	/* Those that this process may use; fails where there are more than the set holds. */
 	if (sched_getaffinity(0, sizeof(set), &set) == 0)
 		n = CPU_COUNT(&set);
 	else

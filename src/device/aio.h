@@ -18,8 +18,8 @@ struct aio_req {
 	uint64_t off;
 	void *buf; /* read into, or written from */
 	size_t len;
-	void *user;	 /* the caller's */
-	int status;	 /* after completion: 0, or negative with `error` filled */
+	void *user; /* the caller's */
+	int status; /* after completion: 0, or negative with `error` filled */
 	struct err error;
 	/* used by the back end while in flight */
 	size_t done;

@@ -16,7 +16,7 @@
 struct pool {
 	struct aio *aio;
 	pthread_mutex_t lock;
-	pthread_cond_t work; /* something was put into `todo`, or `stop` was set */
+	pthread_cond_t work;	 /* something was put into `todo`, or `stop` was set */
 	pthread_cond_t finished; /* something was put into `done` */
 	struct aio_list todo;
 	struct aio_list done;

@@ -25,7 +25,7 @@ struct ring {
 	struct io_uring uring;
 	int fd;
 	uint64_t base; /* of the device on the descriptor */
-	bool broken; /* the kernel takes no more: everything is done on the spot */
+	bool broken;   /* the kernel takes no more: everything is done on the spot */
 	unsigned in_kernel;
 	struct aio_list entered;
 	struct aio_list done;
@@ -116,8 +116,8 @@ static void uring_kick(struct aio *a)
 
 	while ((r = aio_pop(&a->queued)) != NULL) {
 		r->status = r->op == AIO_FLUSH
-				    ? 0
-				    : dev_check(a->dev, r->op == AIO_WRITE, r->off, r->len, &r->error);
+			? 0
+			: dev_check(a->dev, r->op == AIO_WRITE, r->off, r->len, &r->error);
 		if (r->status < 0 || (r->op != AIO_FLUSH && r->len == 0))
 			aio_push(&((struct ring *)a->backend)->done, r);
 		else
@@ -133,7 +133,7 @@ static bool try_here(int res)
 	case -EAGAIN:
 	case -EINTR:
 	case -ECANCELED: /* a signal met it before it began */
-	case -EINVAL: /* O_DIRECT refused, or a kernel that lacks the operation */
+	case -EINVAL:	 /* O_DIRECT refused, or a kernel that lacks the operation */
 	case -EOPNOTSUPP:
 	case -ENOSYS:
 		return true;
@@ -154,8 +154,8 @@ static void complete(struct aio *a, struct aio_req *r, int res)
 	}
 	if (r->op == AIO_FLUSH) {
 		if (res < 0)
-			r->status = err_set(&r->error, ERR_TARGET, -res, "flush %s",
-				dev_name(a->dev));
+			r->status =
+				err_set(&r->error, ERR_TARGET, -res, "flush %s", dev_name(a->dev));
 	} else if (res < 0) {
 		r->status = dev_io_failed(a->dev, write, r->off + r->done, -res, &r->error);
 	} else if (res == 0) {

@@ -18,7 +18,7 @@ struct appender;
 
 /* Append to `out` (file or pipe; stays the caller's) from offset `start` on. */
 int appender_open(struct dev *out, uint64_t start, bool write_through, struct appender **ap,
-		  struct err *e);
+	struct err *e);
 /* Drops what was not committed or finished. NULL is fine. */
 void appender_close(struct appender *a);
 

@@ -73,8 +73,9 @@ void dev_grew(struct dev *d, uint64_t end)
 
 	if (!d->info.can_grow)
 		return;
-	while (end > size && !__atomic_compare_exchange_n(&d->info.size_bytes, &size, end, true,
-				     __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+	while (end > size &&
+		!__atomic_compare_exchange_n(&d->info.size_bytes, &size, end, true,
+			__ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		;
 }
 
@@ -112,8 +113,9 @@ bool dev_aligned(const struct dev *d, uint64_t off, const void *buf, uint64_t le
 {
 	const uint64_t align = d->info.align_bytes;
 
-	return align <= 1 || (((off | len) & (align - 1)) == 0 &&
-				     ((uintptr_t)buf & (min_u64(align, MEMORY_ALIGN_BYTES) - 1)) == 0);
+	return align <= 1 ||
+		(((off | len) & (align - 1)) == 0 &&
+			((uintptr_t)buf & (min_u64(align, MEMORY_ALIGN_BYTES) - 1)) == 0);
 }
 
 static bool passes(const struct dev *d, uint64_t off, const void *buf, uint64_t len)
@@ -199,8 +201,7 @@ static int write_window(struct dev *d, uint64_t base, size_t skip, const uint8_t
 	return d->ops->write(d, base, tmp, (size_t)(stop - base), e);
 }
 
-static int write_bounced(struct dev *d, uint64_t off, const uint8_t *buf, size_t len,
-	struct err *e)
+static int write_bounced(struct dev *d, uint64_t off, const uint8_t *buf, size_t len, struct err *e)
 {
 	const uint64_t align = d->info.align_bytes;
 	size_t window;
@@ -281,7 +282,8 @@ int dev_discard(struct dev *d, uint64_t off, uint64_t len, struct err *e)
 	if (rc < 0)
 		return rc;
 	if (d->ops->discard == NULL)
-		return err_set(e, ERR_TARGET, 0, "discard %s: not possible on this device", d->name);
+		return err_set(e, ERR_TARGET, 0, "discard %s: not possible on this device",
+			d->name);
 	/* Past the end of a file that could grow there is nothing to discard. */
 	end = min_u64(end, dev_size(d));
 	/* Whole units only: what lies around them is not to be lost, and may as well stay. */
@@ -357,7 +359,8 @@ int dev_set_size(struct dev *d, uint64_t size, struct err *e)
 	if (rc < 0)
 		return rc;
 	if (d->ops->set_size == NULL)
-		return err_set(e, ERR_TARGET, 0, "set the size of %s: it has a fixed size", d->name);
+		return err_set(e, ERR_TARGET, 0, "set the size of %s: it has a fixed size",
+			d->name);
 	if (size > INT64_MAX)
 		return err_set(e, ERR_TARGET, 0, "set the size of %s: too large", d->name);
 	rc = d->ops->set_size(d, size, e);

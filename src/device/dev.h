@@ -24,11 +24,11 @@ struct dev_info {
 	uint32_t physical_bytes;
 	uint32_t align_bytes; /* offsets, lengths and memory that need no bounce; at least 1 */
 	bool writable;
-	bool sequential;    /* a pipe: reads and writes must ascend without gaps */
-	bool block_device;  /* a real block device, not a file or a composed one */
-	bool can_discard;   /* dev_discard may work */
-	bool can_grow;	    /* a regular file: writing past the end extends it */
-	bool rotational;    /* a disk with seek costs */
+	bool sequential;   /* a pipe: reads and writes must ascend without gaps */
+	bool block_device; /* a real block device, not a file or a composed one */
+	bool can_discard;  /* dev_discard may work */
+	bool can_grow;	   /* a regular file: writing past the end extends it */
+	bool rotational;   /* a disk with seek costs */
 };
 
 enum dev_flags {
@@ -56,8 +56,7 @@ int dev_open_fd(int fd, const char *name, bool writable, struct dev **out, struc
 int dev_open_pipe(int fd, const char *name, bool writable, struct dev **out, struct err *e);
 
 /* [off, off + len) of `under`, which stays the caller's and must outlive the slice. */
-int dev_open_slice(struct dev *under, uint64_t off, uint64_t len, struct dev **out,
-		   struct err *e);
+int dev_open_slice(struct dev *under, uint64_t off, uint64_t len, struct dev **out, struct err *e);
 
 /* Zeroed memory of a fixed size; with `bytes` not NULL, a copy of them. */
 int dev_open_mem(const void *bytes, size_t len, struct dev **out, struct err *e);

@@ -104,8 +104,9 @@ static bool is_aligned(const struct dev_fault *f, const struct op *op)
 {
 	const uint64_t align = f->align_bytes;
 
-	return align <= 1 || (((op->off | op->len) & (align - 1)) == 0 &&
-				     ((uintptr_t)op->buf & (min_u64(align, 4096) - 1)) == 0);
+	return align <= 1 ||
+		(((op->off | op->len) & (align - 1)) == 0 &&
+			((uintptr_t)op->buf & (min_u64(align, 4096) - 1)) == 0);
 }
 
 static int shorten(struct dev_fault *f, const struct op *op, struct err *e)

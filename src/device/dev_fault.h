@@ -23,25 +23,25 @@ enum fault_action {
 struct fault_rule {
 	enum fault_op op;
 	enum fault_action action;
-	uint64_t nth;	/* the n-th operation of this kind, from 1; 0: every one */
-	bool sticky;	/* all later ones of this kind too */
-	uint64_t off;	/* with len > 0: only operations that touch [off, off + len) count */
+	uint64_t nth; /* the n-th operation of this kind, from 1; 0: every one */
+	bool sticky;  /* all later ones of this kind too */
+	uint64_t off; /* with len > 0: only operations that touch [off, off + len) count */
 	uint64_t len;
-	int sys;	/* errno reported; EIO when 0 */
+	int sys; /* errno reported; EIO when 0 */
 	unsigned delay_ms;
 };
 
 struct fault_plan {
 	const struct fault_rule *rules; /* copied */
 	size_t rule_count;
-	uint32_t align_bytes;	/* > 1: unaligned operations fail with EINVAL (they reach it as is) */
-	uint64_t size_bytes;	/* > 0: the length reported instead of the true one */
+	uint32_t align_bytes; /* > 1: unaligned operations fail with EINVAL (they reach it as is) */
+	uint64_t size_bytes;  /* > 0: the length reported instead of the true one */
 	uint32_t logical_bytes; /* > 0: the logical sector size reported */
 };
 
 /* `under` stays the caller's and must outlive it. */
 int dev_open_fault(struct dev *under, const struct fault_plan *plan, struct dev **out,
-		   struct err *e);
+	struct err *e);
 
 /* Operations of a kind seen so far. */
 uint64_t dev_fault_count(const struct dev *fault, enum fault_op op);

@@ -45,8 +45,8 @@ static int transfer(struct dev_file *f, int fd, bool write, uint64_t off, uint8_
 	struct err *e)
 {
 	while (len > 0) {
-		ssize_t n = write ? pwrite(fd, buf, len, (off_t)off)
-				  : pread(fd, buf, len, (off_t)off);
+		ssize_t n =
+			write ? pwrite(fd, buf, len, (off_t)off) : pread(fd, buf, len, (off_t)off);
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -28,4 +28,7 @@ int dev_ended(const struct dev *d, uint64_t off, struct err *e);
 /* Did this process open the block device exclusively, so that nobody else holds it? */
 bool dev_file_exclusive(const struct dev *d);
 
+/* The device that a slice is a window on; NULL when `d` is no slice. */
+const struct dev *dev_slice_under(const struct dev *d);
+
 #endif

@@ -82,7 +82,7 @@ static int setup(struct dev_file *f, const struct stat *st, bool writable, struc
 static bool same_object(const struct stat *a, const struct stat *b)
 {
 	return (a->st_mode & S_IFMT) == (b->st_mode & S_IFMT) && a->st_dev == b->st_dev &&
-	       a->st_ino == b->st_ino && a->st_rdev == b->st_rdev;
+		a->st_ino == b->st_ino && a->st_rdev == b->st_rdev;
 }
 
 /* The block that O_DIRECT needs on this descriptor; 0 when it cannot be used. */
@@ -132,8 +132,8 @@ static bool set_direct(int fd)
 static void try_direct(struct dev_file *f, const char *path, const struct stat *st)
 {
 	const uint64_t align = direct_align(f);
-	const bool need_tail = f->dev.info.can_grow ||
-			       (align > 0 && f->dev.info.size_bytes % align != 0);
+	const bool need_tail =
+		f->dev.info.can_grow || (align > 0 && f->dev.info.size_bytes % align != 0);
 	int tail = -1;
 	struct stat again;
 
@@ -141,8 +141,9 @@ static void try_direct(struct dev_file *f, const char *path, const struct stat *
 		return;
 	/* O_DIRECT belongs to the open file, not to the descriptor: a dup would share it. */
 	if (need_tail) {
-		tail = open(path, (f->dev.info.writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY |
-					  O_NONBLOCK);
+		tail = open(path,
+			(f->dev.info.writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY |
+				O_NONBLOCK);
 		if (tail < 0)
 			return;
 		if (fstat(tail, &again) < 0 || !same_object(st, &again) ||
@@ -257,7 +258,8 @@ int dev_open(const char *path, unsigned flags, struct dev **out, struct err *e)
 	f = file_new(path, e);
 	if (f == NULL)
 		return -ERR_INTERNAL;
-	rc = (flags & DEV_CREATE) ? open_new(f, path, &st, e) : open_existing(f, path, flags, &st, e);
+	rc = (flags & DEV_CREATE) ? open_new(f, path, &st, e)
+				  : open_existing(f, path, flags, &st, e);
 	if (rc == 0)
 		rc = setup(f, &st, (flags & DEV_WRITE) != 0, e);
 	if (rc < 0) {

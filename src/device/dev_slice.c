@@ -72,6 +72,11 @@ static const struct dev_ops dev_slice_ops = {
 	.close = slice_close,
 };
 
+const struct dev *dev_slice_under(const struct dev *d)
+{
+	return d->ops == &dev_slice_ops ? slice_of(d)->under : NULL;
+}
+
 int dev_open_slice(struct dev *under, uint64_t off, uint64_t len, struct dev **out, struct err *e)
 {
 	struct dev_slice *s;
@@ -82,7 +87,8 @@ int dev_open_slice(struct dev *under, uint64_t off, uint64_t len, struct dev **o
 		return err_set(e, ERR_USAGE, 0, "a part of %s: a pipe has no parts", under->name);
 	if (!range_inside(off, len, dev_size(under)))
 		return err_set(e, ERR_SOURCE, 0,
-			"a part of %s at %" PRIu64 ": %" PRIu64 " bytes reach past the end at %" PRIu64,
+			"a part of %s at %" PRIu64 ": %" PRIu64
+			" bytes reach past the end at %" PRIu64,
 			under->name, off, len, dev_size(under));
 	snprintf(name, sizeof(name), "%s[%" PRIu64 "+%" PRIu64 "]", under->name, off, len);
 	s = calloc(1, sizeof(*s));

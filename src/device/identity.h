@@ -12,16 +12,16 @@
 #include "device/dev.h"
 
 struct identity {
-	char path[256];	  /* as given, or /dev/NAME in a list */
-	char name[64];	  /* kernel name: sda, nvme0n1p2, loop0; "" for a file */
-	char kind[16];	  /* "disk", "partition", "loop", "dm", "md", "rom", "file" */
-	char parent[64];  /* kernel name of the whole disk, for a partition */
+	char path[256];	 /* as given, or /dev/NAME in a list */
+	char name[64];	 /* kernel name: sda, nvme0n1p2, loop0; "" for a file */
+	char kind[16];	 /* "disk", "partition", "loop", "dm", "md", "rom", "file" */
+	char parent[64]; /* kernel name of the whole disk, for a partition */
 	char model[128];
 	char serial[128];
 	char wwn[64];
-	char bus[32];	  /* "nvme", "scsi", "usb", "virtio", "mmc", "" */
-	char part_table[16]; /* of a whole disk: "gpt", "dos", "" */
-	char disk_id[40];    /* GPT disk GUID, or the MBR signature as 8 hex digits */
+	char bus[32];	      /* "nvme", "scsi", "usb", "virtio", "mmc", "" */
+	char part_table[16];  /* of a whole disk: "gpt", "dos", "" */
+	char disk_id[40];     /* GPT disk GUID, or the MBR signature as 8 hex digits */
 	uint32_t part_number; /* 1-based; 0 when not a partition */
 	char part_type[40];   /* type GUID, or 0x.. of an MBR */
 	char part_guid[40];   /* unique partition GUID (PARTUUID) */

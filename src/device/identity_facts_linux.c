@@ -155,10 +155,10 @@ static void disk_facts(const char *root, const char *disk, struct identity *id)
 	find_bus(root, disk, id);
 	id->removable = sys_number(root, "/sys/class/block/%s/removable", disk) != 0;
 	id->rotational = sys_number(root, "/sys/class/block/%s/queue/rotational", disk) != 0;
-	id->logical_bytes = (uint32_t)sys_number(root,
-		"/sys/class/block/%s/queue/logical_block_size", disk);
-	id->physical_bytes = (uint32_t)sys_number(root,
-		"/sys/class/block/%s/queue/physical_block_size", disk);
+	id->logical_bytes =
+		(uint32_t)sys_number(root, "/sys/class/block/%s/queue/logical_block_size", disk);
+	id->physical_bytes =
+		(uint32_t)sys_number(root, "/sys/class/block/%s/queue/physical_block_size", disk);
 }
 
 static const char *kind_of(const char *root, const char *name)
@@ -277,7 +277,8 @@ void identity_udev_facts(const char *root, const char *name, bool content, struc
 	for (size_t i = 0; i < COUNT_OF(udev_keys); i++) {
 		/* A partition has its table's facts in the database too; those are its disk's. */
 		if ((udev_keys[i].content && !content) ||
-			(id->part_number != 0 && strcmp(udev_keys[i].key, "ID_PART_TABLE_TYPE") == 0))
+			(id->part_number != 0 &&
+				strcmp(udev_keys[i].key, "ID_PART_TABLE_TYPE") == 0))
 			continue;
 		rewind(file);
 		while (fgets(line, sizeof(line), file) != NULL)

@@ -70,7 +70,7 @@ int identity_list_at(const char *root, struct identity **out, size_t *count, str
 /* Who is asked about: a block device, or a regular file. */
 struct holders_target {
 	bool block;
-	dev_t rdev; /* of a block device */
+	dev_t rdev;	/* of a block device */
 	dev_t file_dev; /* of a file */
 	ino_t file_ino;
 	const char *name; /* for messages */

@@ -223,7 +223,7 @@ bool sys_parent_of(const char *root, const char *name, char parent[SYS_NAME_LEN]
 	*strrchr(real, '/') = '\0';
 	base = strrchr(real, '/');
 	return base != NULL &&
-	       (size_t)snprintf(parent, SYS_NAME_LEN, "%s", base + 1) < SYS_NAME_LEN;
+		(size_t)snprintf(parent, SYS_NAME_LEN, "%s", base + 1) < SYS_NAME_LEN;
 }
 
 void sys_node_of(const char *name, char *out, size_t len)
@@ -299,7 +299,7 @@ int sys_list(const char *root, char (**names)[SYS_NAME_LEN], size_t *count, stru
 			return err_nomem(e);
 		}
 		list = grown;
-		snprintf(list[n++], SYS_NAME_LEN, "%s", entry->d_name);
+		memcpy(list[n++], entry->d_name, strlen(entry->d_name) + 1);
 	}
 	closedir(dir);
 	if (n > 0)

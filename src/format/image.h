@@ -67,7 +67,7 @@ const struct bad_range *chunk_bad(const struct chunk *c, uint64_t off, uint64_t 
  * ERR_DAMAGED names the image, the source offset and the file offset.
  */
 int image_unpack(const struct image *i, struct unpacker *u, const struct chunk_entry *x,
-		 const void *frame, void *dst, struct err *e);
+	const void *frame, void *dst, struct err *e);
 
 /* The SHA-256 over HEAD, tables and META equals TAIL's; reads every table. */
 int image_check_root(struct image *i, struct err *e);

@@ -50,7 +50,7 @@
 #define VERSION_MAJOR 2
 #define VERSION_MINOR 0
 
-enum record_type { REC_HEAD, REC_CHNK, REC_TABL, REC_INDX, REC_META, REC_TAIL };
+enum record_type { REC_HEAD, REC_CHNK, REC_TABL, REC_INDX, REC_META, REC_COPY, REC_TAIL };
 
 enum entry_kind { ENTRY_DATA = 1, ENTRY_ZERO = 2, ENTRY_FREE = 3, ENTRY_BAD = 4 };
 #define ENTRY_KINDS 5

@@ -18,6 +18,7 @@ static const struct {
 	[REC_INDX] = { "INDX", INDX_FIXED_BYTES, INDX_FIXED_BYTES + CHUNKS_MAX *INDX_ENTRY_BYTES,
 		false },
 	[REC_META] = { "META", 0, META_MAX_BODY_BYTES, false },
+	[REC_COPY] = { "COPY", HEAD_FIXED_BYTES, HEAD_MAX_BODY_BYTES, false },
 	[REC_TAIL] = { "TAIL", TAIL_BODY_BYTES, TAIL_BODY_BYTES, false },
 };
 

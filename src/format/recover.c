@@ -135,21 +135,18 @@ static int copy_entry(struct recover *r, const struct layout_tabl *t, struct lay
 static int with_table(struct recover *r, const struct chunk_place *p, uint64_t number,
 		      struct err *e)
 {
-	const uint8_t *body;
-	uint8_t *frame;
-	uint32_t body_len, next_bad = 0;
+	struct record table;
 	struct layout_tabl t;
+	uint32_t next_bad = 0;
 	uint64_t file_off;
-	size_t len;
 	int rc;
 
 	if (p->table_pos == 0 ||
-	    recover_read_record(r->in, REC_TABL, p->table_pos, r->head.uuid, &frame, &body,
-				&body_len, &len, NULL) < 0)
+	    record_read(r->in, REC_TABL, p->table_pos, r->head.uuid, &table, NULL) < 0)
 		return 0;
-	rc = layout_tabl_decode(body, body_len, &r->head, &t, NULL);
+	rc = layout_tabl_decode(table.body, table.body_len, &r->head, &t, NULL);
 	if (rc < 0 || t.number != number || t.stored_len > p->table_pos) {
-		free(frame);
+		free(table.frame);
 		return 0;
 	}
 	file_off = p->table_pos - t.stored_len;
@@ -159,7 +156,7 @@ static int with_table(struct recover *r, const struct chunk_place *p, uint64_t n
 		rc = copy_entry(r, &t, &x, file_off, &next_bad, e);
 		file_off += x.stored;
 	}
-	free(frame);
+	free(table.frame);
 	return rc < 0 ? rc : 1;
 }
 
@@ -208,7 +205,7 @@ static int without_table(struct recover *r, const struct chunk_place *p, uint64_
 			 uint64_t chunk_end, struct err *e)
 {
 	uint64_t pos = p->chunk_pos == 0 ? 0
-					 : p->chunk_pos + RECORD_OVERHEAD_BYTES + CHNK_BODY_BYTES;
+					 : p->chunk_pos + CHNK_FRAME_BYTES;
 	size_t bound = block_bound(r->head.block_bytes);
 	struct err why;
 	int rc = 0;
@@ -299,13 +296,13 @@ int recover_image(struct dev *in, struct dev *out, recover_lost_fn *lost, void *
 		  struct recover_report *report, struct err *e)
 {
 	struct recover r = {.in = in, .lost = lost, .user = user, .report = report};
-	uint8_t *head_bytes = NULL;
+	struct record head = {0};
 	int rc;
 
 	memset(report, 0, sizeof(*report));
-	rc = recover_find_head(in, &r.head, &head_bytes, &r.head_len, &report->head_copied, e);
+	rc = recover_find_head(in, &r.head, &head, &r.head_len, &report->head_copied, e);
 	if (rc == 0)
 		rc = recover_run(&r, out, e);
-	free(head_bytes);
+	free(head.frame);
 	return rc;
 }

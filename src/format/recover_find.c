@@ -10,64 +10,31 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "format/image_int.h"
 
 #define WINDOW_BYTES ((size_t)4 << 20)
 /* Signature and type lie behind magic and frame size. */
 #define SIGNATURE_AT 8
 #define SIGNATURE_BYTES 8
 
-int recover_read_record(struct dev *in, enum record_type type, uint64_t pos,
-			const uint8_t run[8], uint8_t **frame, const uint8_t **body,
-			uint32_t *body_len, size_t *frame_len, struct err *e)
-{
-	uint8_t head[RECORD_HEAD_BYTES];
-	uint8_t *p;
-	int rc;
-
-	if (!range_inside(pos, sizeof(head), dev_size(in)))
-		return err_set(e, ERR_DAMAGED, 0, "%s ends before this record", dev_name(in));
-	rc = dev_read(in, pos, head, sizeof(head), e);
-	if (rc == 0)
-		rc = layout_record_peek(head, type, pos, run, frame_len, e);
-	if (rc < 0)
-		return rc;
-	if (!range_inside(pos, *frame_len, dev_size(in)))
-		return err_set(e, ERR_DAMAGED, 0, "%s ends inside this record", dev_name(in));
-	p = malloc(*frame_len);
-	if (p == NULL)
-		return err_nomem(e);
-	rc = dev_read(in, pos, p, *frame_len, e);
-	if (rc == 0)
-		rc = layout_record_open(p, *frame_len, type, pos, run, body, body_len, e);
-	if (rc < 0) {
-		free(p);
-		return rc;
-	}
-	*frame = p;
-	return 0;
-}
-
 /* The frame at pos as HEAD or COPY. */
 static int try_head(struct dev *in, enum record_type type, uint64_t pos, struct layout_head *head,
-		    uint8_t **bytes, size_t *len, struct err *e)
+		    struct record *r, struct err *e)
 {
-	const uint8_t *body;
-	uint32_t body_len;
-	int rc = recover_read_record(in, type, pos, NULL, bytes, &body, &body_len, len, e);
+	int rc = record_read(in, type, pos, NULL, r, e);
 
 	if (rc < 0)
 		return rc;
-	rc = layout_head_decode(body, body_len, head, e);
+	rc = layout_head_decode(r->body, r->body_len, head, e);
 	if (rc < 0) {
-		free(*bytes);
-		*bytes = NULL;
+		free(r->frame);
+		r->frame = NULL;
 	}
 	return rc;
 }
 
 /* Look for the signature backwards from the end: the copy is among the last records. */
-static int find_copy(struct dev *in, struct layout_head *head, uint8_t **bytes, size_t *len,
-		     struct err *e)
+static int find_copy(struct dev *in, struct layout_head *head, struct record *r, struct err *e)
 {
 	uint64_t end = dev_size(in);
 	uint8_t *window = malloc(WINDOW_BYTES + SIGNATURE_BYTES);
@@ -85,29 +52,27 @@ static int find_copy(struct dev *in, struct layout_head *head, uint8_t **bytes, 
 		for (size_t i = n; rc < 0 && i-- > SIGNATURE_AT;)
 			if (window[i] == 'I' && n - i >= SIGNATURE_BYTES &&
 			    memcmp(window + i, "IMGTCOPY", SIGNATURE_BYTES) == 0)
-				rc = try_head(in, REC_COPY, from + i - SIGNATURE_AT, head, bytes,
-					      len, e);
+				rc = try_head(in, REC_COPY, from + i - SIGNATURE_AT, head, r, e);
 		end = from;
 	}
 	free(window);
 	return rc;
 }
 
-int recover_find_head(struct dev *in, struct layout_head *head, uint8_t **bytes,
+int recover_find_head(struct dev *in, struct layout_head *head, struct record *r,
 		      uint64_t *head_len, bool *copied, struct err *e)
 {
-	size_t len;
-	int rc = try_head(in, REC_HEAD, 0, head, bytes, &len, e);
+	int rc = try_head(in, REC_HEAD, 0, head, r, e);
 
 	*copied = false;
 	if (rc < 0 && e->code == ERR_DAMAGED) {
 		*copied = true;
-		rc = find_copy(in, head, bytes, &len, e);
+		rc = find_copy(in, head, r, e);
 	}
 	if (rc < 0)
 		return err_set(e, ERR_FORMAT, 0, "%s: neither HEAD nor a copy of it was found",
 			       dev_name(in));
-	*head_len = layout_record_len(0, HEAD_FIXED_BYTES + head->text_len, true);
+	*head_len = layout_record_len(REC_HEAD, 0, HEAD_FIXED_BYTES + head->text_len);
 	return 0;
 }
 
@@ -116,31 +81,21 @@ static int from_index(struct dev *in, const struct layout_head *head, uint64_t h
 		      struct chunk_place *places, struct err *e)
 {
 	uint64_t tail_pos, chunks = layout_chunk_count(head);
-	size_t frame_len, indx_len;
-	const uint8_t *body;
-	uint8_t *frame = NULL, *indx = NULL;
-	uint32_t body_len;
+	struct record indx = {0};
 	struct layout_tail tail;
-	int rc = layout_find_tail(in, &tail_pos, e);
+	int rc = image_find_tail(in, head->uuid, &tail, &tail_pos, e);
 
 	if (rc == 0)
-		rc = recover_read_record(in, REC_TAIL, tail_pos, head->uuid, &frame, &body,
-					 &body_len, &frame_len, e);
+		rc = record_read(in, REC_INDX, tail.indx_pos, head->uuid, &indx, e);
 	if (rc == 0)
-		rc = layout_tail_decode(body, body_len, &tail, e);
-	if (rc == 0)
-		rc = recover_read_record(in, REC_INDX, tail.indx_pos, head->uuid, &indx, &body,
-					 &body_len, &indx_len, e);
-	if (rc == 0)
-		rc = layout_indx_check(body, body_len, head, head_len, tail.indx_pos, e);
+		rc = layout_indx_check(indx.body, indx.body_len, head, head_len, tail.indx_pos, e);
 	for (uint64_t i = 0; rc == 0 && i < chunks; i++) {
 		struct layout_indx_entry x;
 
-		layout_indx_entry_decode(body + INDX_FIXED_BYTES + i * INDX_ENTRY_BYTES, &x);
+		layout_indx_entry_decode(indx.body + INDX_FIXED_BYTES + i * INDX_ENTRY_BYTES, &x);
 		places[i] = (struct chunk_place){x.chunk_pos, x.table_pos, x.table_len};
 	}
-	free(frame);
-	free(indx);
+	free(indx.frame);
 	return rc;
 }
 
@@ -148,36 +103,28 @@ static void found_chunk(struct dev *in, const struct layout_head *head, uint64_t
 			struct chunk_place *places)
 {
 	struct layout_chnk c;
-	const uint8_t *body;
-	uint8_t *frame;
-	uint32_t body_len;
-	size_t len;
+	struct record r;
 
-	if (recover_read_record(in, REC_CHNK, pos, head->uuid, &frame, &body, &body_len, &len,
-				NULL) < 0)
+	if (record_read(in, REC_CHNK, pos, head->uuid, &r, NULL) < 0)
 		return;
-	if (layout_chnk_decode(body, body_len, head, &c, NULL) == 0)
+	if (layout_chnk_decode(r.body, r.body_len, head, &c, NULL) == 0)
 		places[c.number].chunk_pos = pos;
-	free(frame);
+	free(r.frame);
 }
 
 static void found_table(struct dev *in, const struct layout_head *head, uint64_t pos,
 			struct chunk_place *places)
 {
 	struct layout_tabl t;
-	const uint8_t *body;
-	uint8_t *frame;
-	uint32_t body_len;
-	size_t len;
+	struct record r;
 
-	if (recover_read_record(in, REC_TABL, pos, head->uuid, &frame, &body, &body_len, &len,
-				NULL) < 0)
+	if (record_read(in, REC_TABL, pos, head->uuid, &r, NULL) < 0)
 		return;
-	if (layout_tabl_decode(body, body_len, head, &t, NULL) == 0) {
+	if (layout_tabl_decode(r.body, r.body_len, head, &t, NULL) == 0) {
 		places[t.number].table_pos = pos;
-		places[t.number].table_len = (uint32_t)len;
+		places[t.number].table_len = (uint32_t)r.len;
 	}
-	free(frame);
+	free(r.frame);
 }
 
 static void search_window(struct dev *in, const struct layout_head *head, const uint8_t *p,

@@ -3,7 +3,7 @@
 #define FORMAT_RECOVER_FIND_H
 
 #include "device/dev.h"
-#include "format/layout.h"
+#include "format/record_read.h"
 
 /* 0 stands for "not known". */
 struct chunk_place {
@@ -13,10 +13,10 @@ struct chunk_place {
 };
 
 /*
- * HEAD at the start, or its copy near the end. *bytes is malloc'ed and holds the frame's body that
- * *head borrows from. ERR_FORMAT when there is neither.
+ * HEAD at the start, or its copy near the end; *head borrows its text from r->frame, which the
+ * caller frees. ERR_FORMAT when there is neither.
  */
-int recover_find_head(struct dev *in, struct layout_head *head, uint8_t **bytes,
+int recover_find_head(struct dev *in, struct layout_head *head, struct record *r,
 		      uint64_t *head_len, bool *copied, struct err *e);
 
 /*
@@ -25,10 +25,5 @@ int recover_find_head(struct dev *in, struct layout_head *head, uint8_t **bytes,
  */
 int recover_find_chunks(struct dev *in, const struct layout_head *head, uint64_t head_len,
 			struct chunk_place **places, bool *searched, struct err *e);
-
-/* Read and check the record at pos; *frame is malloc'ed, *body points into it. */
-int recover_read_record(struct dev *in, enum record_type type, uint64_t pos,
-			const uint8_t run[8], uint8_t **frame, const uint8_t **body,
-			uint32_t *body_len, size_t *frame_len, struct err *e);
 
 #endif

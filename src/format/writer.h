@@ -18,7 +18,7 @@ struct image_writer;
  * head is checked, its text copied.
  */
 int image_writer_new(struct dev *out, const struct layout_head *head, bool write_through,
-		     struct image_writer **w, struct err *e);
+	struct image_writer **w, struct err *e);
 
 /*
  * Continue an incomplete image: `out` is a writable file. Finds the last whole chunk, checks the
@@ -28,7 +28,7 @@ int image_writer_new(struct dev *out, const struct layout_head *head, bool write
  * has no whole HEAD is begun anew; a complete image is refused as complete.
  */
 int image_writer_resume(struct dev *out, struct layout_head *head, bool write_through,
-			struct image_writer **w, struct err *e);
+	struct image_writer **w, struct err *e);
 /* Drops what was not committed; does not close the device. NULL is fine. */
 void image_writer_close(struct image_writer *w);
 
@@ -36,11 +36,10 @@ void image_writer_close(struct image_writer *w);
 uint64_t image_writer_offset(const struct image_writer *w);
 
 /* The next block is data: its frame and the hash of its plain bytes. */
-int image_writer_data(struct image_writer *w, const void *frame, size_t stored,
-		      const uint8_t *hash, struct err *e);
+int image_writer_data(struct image_writer *w, const void *frame, size_t stored, const uint8_t *hash,
+	struct err *e);
 /* The next `blocks` blocks are a hole: adjacent calls of one kind become one frame per chunk. */
-int image_writer_hole(struct image_writer *w, enum entry_kind kind, uint64_t blocks,
-		      struct err *e);
+int image_writer_hole(struct image_writer *w, enum entry_kind kind, uint64_t blocks, struct err *e);
 /*
  * A range of the source that could not be read, inside the chunk under way, ascending; a block of
  * kind bad must be covered by it. To be called before the block at its place is handed over.

@@ -185,6 +185,7 @@ static int note_bad(void *user, uint64_t off, uint64_t len, struct err *e)
 		if (must_read(run.kind)) {
 			rc = slot_add_bad(x->s, off, n, e);
 			engine_lost(&x->c->base, off, n, 0, "unreadable");
+			engine_moved(&x->c->base);
 		}
 		off += n;
 	}

@@ -1,7 +1,6 @@
 /* The life of a job: its threads, its settings, its end. */
 #include "pipeline/engine_int.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 
@@ -206,6 +205,7 @@ int engine_start(struct job *j, const struct job_settings *s, struct err *e)
 	j->settings = clamp_settings(s);
 	j->end_ticket = UINT64_MAX;
 	j->started_ns = clock_ns();
+	j->moved_ns = j->started_ns;
 	rc = aio_open(j->input, AIO_DEPTH, &j->read_aio, e);
 	if (rc == 0 && j->output != NULL)
 		rc = aio_open(j->output, AIO_DEPTH, &j->write_aio, e);
@@ -297,6 +297,7 @@ void job_resume(struct job *j)
 	pthread_mutex_lock(&j->lock);
 	if (j->paused) {
 		j->paused = false;
+		j->moved_ns = clock_ns();
 		j->progress.paused_ns += clock_ns() - j->paused_since_ns;
 		pthread_cond_broadcast(&j->for_reader);
 	}
@@ -324,21 +325,50 @@ void job_cancel(struct job *j, bool after_chunk)
 	engine_fail(j, &e);
 }
 
+/* One look of the watchdog in so many milliseconds. */
+#define WATCH_MS 250
+
+bool job_stalled(struct job *j)
+{
+	bool stalled;
+
+	pthread_mutex_lock(&j->lock);
+	stalled = j->stalled;
+	pthread_mutex_unlock(&j->lock);
+	return stalled;
+}
+
+/* With the lock held: the job has ended, or must be taken for ended. */
+static bool over(struct job *j)
+{
+	uint64_t limit_ns = j->settings.stall_ms * NS_PER_MS, now = clock_ns();
+
+	if (j->threads_left == 0 || j->stalled)
+		return true;
+	if (limit_ns == 0 || j->paused || now - j->moved_ns < limit_ns)
+		return false;
+	j->stalled = true;
+	engine_stall_error(j, now);
+	j->stop = true;
+	pthread_cond_broadcast(&j->for_reader);
+	pthread_cond_broadcast(&j->for_workers);
+	pthread_cond_broadcast(&j->for_sink);
+	return true;
+}
+
 int job_wait(struct job *j, int timeout_ms, struct err *e)
 {
-	struct timespec until =
-		clock_timespec(clock_ns() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * NS_PER_MS);
-	int sys = 0;
+	uint64_t end_ns = timeout_ms < 0 ? UINT64_MAX
+					 : clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
 	bool ended;
 
 	pthread_mutex_lock(&j->lock);
-	while (j->threads_left > 0 && sys != ETIMEDOUT) {
-		if (timeout_ms < 0)
-			pthread_cond_wait(&j->for_waiters, &j->lock);
-		else
-			sys = pthread_cond_timedwait(&j->for_waiters, &j->lock, &until);
+	while (!(ended = over(j)) && clock_ns() < end_ns) {
+		struct timespec until =
+			clock_timespec(min_u64(end_ns, clock_ns() + WATCH_MS * NS_PER_MS));
+
+		pthread_cond_timedwait(&j->for_waiters, &j->lock, &until);
 	}
-	ended = j->threads_left == 0;
 	if (ended && e != NULL)
 		*e = j->error;
 	pthread_mutex_unlock(&j->lock);

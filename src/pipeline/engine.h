@@ -79,6 +79,12 @@ struct job_ops {
 	void (*close)(struct job *j);
 };
 
+/* What a stage is at, for the watchdog's message. */
+struct doing {
+	const char *what; /* NULL: nothing to wait for */
+	uint64_t off;
+};
+
 struct rate_sample {
 	uint64_t at_ns, bytes;
 };
@@ -115,6 +121,10 @@ struct job {
 	struct err error;
 	struct job_progress progress;
 	uint64_t started_ns, paused_since_ns, ended_ns, allowed_ns;
+	uint64_t moved_ns; /* when something last moved */
+	struct doing reader_doing, sink_doing;
+	unsigned busy_workers;
+	bool stalled;
 	struct rate_sample samples[RATE_SAMPLES];
 	unsigned sample_next;
 	struct job_loss *losses;
@@ -144,6 +154,8 @@ int engine_write(struct job *j, struct slot *s, uint64_t off, void *buf, size_t 
 int slot_add_bad(struct slot *s, uint64_t off, uint64_t len, struct err *e);
 /* Any thread: note what was lost (kept up to a limit, counted beyond it). */
 void engine_lost(struct job *j, uint64_t off, uint64_t len, uint64_t file_off, const char *why);
+/* Any thread: a long operation is getting on. */
+void engine_moved(struct job *j);
 /* Any thread: is the job to end as soon as possible? For long loops in an operation. */
 bool engine_stopping(struct job *j);
 

@@ -19,6 +19,8 @@ void engine_fail(struct job *j, const struct err *e);
 /* With the lock held. */
 struct slot *engine_take_free(struct job *j, struct err *e);
 void engine_put_free(struct job *j, struct slot *s);
+/* Fill in j->error, unless something failed before: nothing has moved since j->moved_ns. */
+void engine_stall_error(struct job *j, uint64_t now_ns);
 void engine_sample(struct job *j, uint64_t now_ns);
 
 void slot_free(struct slot *s);

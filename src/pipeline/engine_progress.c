@@ -1,6 +1,7 @@
 /* Progress snapshots, and what was lost on the way. */
 #include "pipeline/engine_int.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -96,6 +97,30 @@ void engine_lost(struct job *j, uint64_t off, uint64_t len, uint64_t file_off, c
 		snprintf(l->why, sizeof(l->why), "%s", why);
 	}
 	pthread_mutex_unlock(&j->lock);
+}
+
+void engine_moved(struct job *j)
+{
+	pthread_mutex_lock(&j->lock);
+	j->moved_ns = clock_ns();
+	pthread_mutex_unlock(&j->lock);
+}
+
+/* LESSONS 39: a stall says what waits for what. The code is that of the side that does not answer. */
+void engine_stall_error(struct job *j, uint64_t now_ns)
+{
+	const struct doing *r = &j->reader_doing, *s = &j->sink_doing;
+	bool target = s->what != NULL;
+
+	if (j->error.code != ERR_OK)
+		return;
+	err_set(&j->error, target ? ERR_TARGET : ERR_SOURCE, 0,
+		"%s: nothing has moved for %" PRIu64 " s: the reader %s at source offset %" PRIu64
+		"; %u of %u workers busy, %u blocks queued; the ordered end %s at source offset %" PRIu64,
+		dev_name(target && j->output != NULL ? j->output : j->input),
+		(now_ns - j->moved_ns) / NS_PER_S, r->what != NULL ? r->what : "has nothing to do",
+		r->off, j->busy_workers, j->settings.workers, j->ready_count,
+		target ? s->what : "waits for a block", target ? s->off : j->progress.position);
 }
 
 size_t job_loss_count(const struct job *j)

@@ -43,8 +43,13 @@ static enum take take_slot(struct job *j, bool block, struct slot **out, struct 
 
 	*out = NULL;
 	pthread_mutex_lock(&j->lock);
+	j->reader_doing = (struct doing){"waits for a free slot", j->reader_doing.off};
 	while ((t = may_take(j, &until)) == TAKE_LATER && block) {
 		struct timespec ts = clock_timespec(until);
+
+		/* A limit that makes everybody wait is no stall. */
+		if (until > 0)
+			j->moved_ns = clock_ns();
 
 		if (until > 0)
 			pthread_cond_timedwait(&j->for_reader, &j->lock, &ts);
@@ -130,31 +135,41 @@ int slot_add_bad(struct slot *s, uint64_t off, uint64_t len, struct err *e)
 	return 0;
 }
 
+static void reader_is(struct job *j, const char *what)
+{
+	pthread_mutex_lock(&j->lock);
+	j->reader_doing.what = what;
+	pthread_mutex_unlock(&j->lock);
+}
+
 /* Take one completed read back; `block` waits for it. 1: took one. */
 static int take_back(struct job *j, bool block, struct err *e)
 {
 	uint64_t from = clock_ns();
-	struct aio_req *r = aio_wait(j->read_aio, block);
+	struct aio_req *r;
 	struct slot *s;
 	int rc = 0;
 
-	if (block) {
-		pthread_mutex_lock(&j->lock);
-		j->progress.reading_ns += clock_ns() - from;
-		pthread_mutex_unlock(&j->lock);
-	}
+	if (block)
+		reader_is(j, "waits for the source");
+	r = aio_wait(j->read_aio, block);
 	if (r == NULL)
 		return 0;
 	s = ((struct piece *)r->user)->slot;
-	if (r->status < 0)
+	if (r->status < 0) {
+		reader_is(j, "reads bad sectors again");
 		rc = j->ops->read_failed(j, s, r, e);
+	}
 	if (rc < 0)
 		return rc;
-	if (--s->pending == 0) {
-		pthread_mutex_lock(&j->lock);
+	pthread_mutex_lock(&j->lock);
+	j->moved_ns = clock_ns();
+	j->reader_doing.off = s->off;
+	if (block)
+		j->progress.reading_ns += j->moved_ns - from;
+	if (--s->pending == 0)
 		slot_is_read(j, s);
-		pthread_mutex_unlock(&j->lock);
-	}
+	pthread_mutex_unlock(&j->lock);
 	return 1;
 }
 
@@ -257,6 +272,7 @@ void *engine_reader_main(void *arg)
 	while (aio_in_flight(j->read_aio) > 0 && aio_wait(j->read_aio, true) != NULL)
 		;
 	pthread_mutex_lock(&j->lock);
+	j->reader_doing = (struct doing){"is through", j->reader_doing.off};
 	j->end_ticket = j->planned;
 	pthread_cond_signal(&j->for_sink);
 	pthread_mutex_unlock(&j->lock);
@@ -282,6 +298,7 @@ static struct slot *next_ready(struct worker *w)
 	if (j->ready_first == NULL)
 		j->ready_last = NULL;
 	j->ready_count--;
+	j->busy_workers++;
 	return s;
 }
 
@@ -302,7 +319,9 @@ void *engine_worker_main(void *arg)
 		if (rc < 0)
 			engine_fail(j, &e);
 		pthread_mutex_lock(&j->lock);
-		j->progress.working_ns += clock_ns() - from;
+		j->busy_workers--;
+		j->moved_ns = clock_ns();
+		j->progress.working_ns += j->moved_ns - from;
 		s->worked = rc >= 0;
 		if (s->worked && s->ticket == j->next_sink)
 			pthread_cond_signal(&j->for_sink);
@@ -321,12 +340,24 @@ static struct slot *next_worked(struct job *j)
 	return s;
 }
 
+/* off UINT64_MAX: where it was. */
+static void sink_is(struct job *j, const char *what, uint64_t off)
+{
+	pthread_mutex_lock(&j->lock);
+	j->sink_doing.what = what;
+	if (off != UINT64_MAX)
+		j->sink_doing.off = off;
+	pthread_mutex_unlock(&j->lock);
+}
+
 /* Take one completed write back. */
 static int write_back(struct job *j, bool block, struct err *e)
 {
-	struct aio_req *r = aio_wait(j->write_aio, block);
+	struct aio_req *r;
 	int rc = 0;
 
+	sink_is(j, "waits for the target", UINT64_MAX);
+	r = aio_wait(j->write_aio, block);
 	if (r == NULL)
 		return 0;
 	if (r->status < 0) {
@@ -334,6 +365,8 @@ static int write_back(struct job *j, bool block, struct err *e)
 		rc = r->status;
 	}
 	pthread_mutex_lock(&j->lock);
+	j->moved_ns = clock_ns();
+	j->sink_doing.what = NULL;
 	engine_put_free(j, ((struct piece *)r->user)->slot);
 	pthread_mutex_unlock(&j->lock);
 	return rc;
@@ -398,6 +431,8 @@ static void ticket_done(struct job *j, struct slot *s, uint64_t from_ns)
 	pthread_mutex_lock(&j->lock);
 	j->tickets[s->ticket % JOB_MAX_DEPTH] = NULL;
 	j->next_sink++;
+	j->moved_ns = now;
+	j->sink_doing.what = NULL;
 	j->progress.position = s->off + s->len;
 	j->progress.done_bytes += s->weight;
 	j->progress.kind_bytes[s->kind] += s->len;
@@ -416,6 +451,7 @@ static int sink_all(struct job *j, struct err *e)
 	while ((s = wait_worked(j, &rc, e)) != NULL) {
 		uint64_t from = clock_ns();
 
+		sink_is(j, "writes", s->off);
 		rc = j->ops->sink(j, s, e);
 		if (rc == 0 && s->writing)
 			rc = aio_kick(j->write_aio, e);
@@ -429,8 +465,10 @@ static int sink_all(struct job *j, struct err *e)
 	}
 	while (rc == 0 && writes_in_flight(j))
 		rc = write_back(j, true, e);
-	if (rc == 0 && !engine_stopping(j) && j->ops->finish != NULL)
+	if (rc == 0 && !engine_stopping(j) && j->ops->finish != NULL) {
+		sink_is(j, "flushes the target", UINT64_MAX);
 		rc = j->ops->finish(j, e);
+	}
 	return rc;
 }
 

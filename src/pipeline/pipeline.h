@@ -28,6 +28,7 @@ struct job_settings {
 	unsigned depth;		  /* block slots in flight, 2 to 1024 */
 	int level;		  /* zstd level of blocks read from now on (capture) */
 	uint64_t max_bytes_per_s; /* of source (capture) or plain bytes; 0: no limit */
+	unsigned stall_ms; /* nothing moves for so long: the job fails; 0: wait for ever */
 };
 
 enum on_read_error {
@@ -112,8 +113,13 @@ void job_cancel(struct job *j, bool after_chunk);
 /*
  * Wait up to timeout_ms (negative: for ever). 1: ended; 0: still running. When it has ended, *e
  * holds its error, or ERR_OK. ERR_BAD_SECTORS: done, but bad ranges were met.
+ *
+ * It is also the watchdog: a job in which nothing moved for settings.stall_ms (not counting pauses)
+ * has ended for job_wait, with an error that says what waits for what. Its threads may be stuck in
+ * the kernel: job_stalled is true, and job_close will wait for them.
  */
 int job_wait(struct job *j, int timeout_ms, struct err *e);
+bool job_stalled(struct job *j);
 
 /* What went wrong block by block (verify, restore with zero); i < count. Valid after the end. */
 struct job_loss {

@@ -131,6 +131,7 @@ static int zero_range(struct restore_job *r, uint64_t off, uint64_t len, struct 
 		uint64_t n = min_u64(len, STEP_BYTES);
 
 		rc = dev_zero(r->r.target, off, n, e);
+		engine_moved(&r->base);
 		off += n;
 		len -= n;
 	}
@@ -145,6 +146,7 @@ static void discard_range(struct restore_job *r, uint64_t off, uint64_t len)
 
 		if (dev_discard(r->r.target, off, n, NULL) < 0)
 			r->discard = false;
+		engine_moved(&r->base);
 		off += n;
 		len -= n;
 	}

@@ -44,7 +44,8 @@ describe('the stubs of the C modules', function()
     end
     local registered = {}
     for key, value in pairs(debug.getregistry()) do
-      if type(key) == 'string' and key:match('^img%.%u') and not INTERNAL[key] and value.__index then
+      local ours = type(key) == 'string' and key:match('^img%.%u') and not INTERNAL[key]
+      if ours and value.__index then
         registered[key] = keys(value.__index)
       end
     end

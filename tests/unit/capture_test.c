@@ -2,6 +2,7 @@
 #include "image_help.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -385,6 +386,56 @@ static void test_close_while_running(void **state)
 	help_fini(&h);
 }
 
+/* LESSONS 39: a source or target that does not answer is an error that says who waits for whom. */
+static void stall(enum fault_op op, int want, const char *says)
+{
+	struct fault_rule rule = {
+		.op = op, .action = FAULT_DELAY, .nth = 1, .sticky = true, .delay_ms = 1200};
+	struct fault_plan plan = {.rules = &rule, .rule_count = 1};
+	struct image_writer *w = NULL;
+	struct capture c;
+	struct dev *out, *slow;
+	struct job *j = NULL;
+	struct help h;
+	struct err e;
+
+	/* Noise, so that more is to be written than the output's buffers hold. */
+	help_init(&h, 32 * 1024 * 1024, 31);
+	help_make_noise(&h);
+	out = help_open(&h, "a", DEV_WRITE | DEV_CREATE);
+	assert_ok(dev_open_fault(op == FAULT_READ ? h.source : out, &plan, &slow, &e), &e);
+	assert_ok(image_writer_new(op == FAULT_READ ? out : slow, &h.head, false, &w, &e), &e);
+	c = (struct capture){.source = op == FAULT_READ ? slow : h.source,
+			     .map = h.map,
+			     .writer = w,
+			     .head = &h.head,
+			     .settings = help_settings(2, 4)};
+	c.settings.stall_ms = 300;
+	assert_ok(job_capture(&c, &j, &e), &e);
+	assert_int_equal(job_wait(j, 10000, &e), 1);
+	assert_int_equal(e.code, want);
+	if (strstr(e.msg, "nothing has moved") == NULL || strstr(e.msg, says) == NULL)
+		fail_msg("message is: %s", e.msg);
+	assert_true(job_stalled(j));
+	job_close(j);
+	image_writer_close(w);
+	dev_close(slow);
+	dev_close(out);
+	help_fini(&h);
+}
+
+static void test_stalled_source(void **state)
+{
+	(void)state;
+	stall(FAULT_READ, ERR_SOURCE, "the reader waits for the source");
+}
+
+static void test_stalled_target(void **state)
+{
+	(void)state;
+	stall(FAULT_WRITE, ERR_TARGET, "the ordered end writes");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -398,6 +449,8 @@ int main(void)
 		cmocka_unit_test(test_live_settings_and_pause),
 		cmocka_unit_test(test_rate_limit),
 		cmocka_unit_test(test_close_while_running),
+		cmocka_unit_test(test_stalled_source),
+		cmocka_unit_test(test_stalled_target),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,6 +64,19 @@ void help_init(struct help *h, size_t size, unsigned seed)
 	memset(h->head.uuid, 0x42, sizeof(h->head.uuid));
 }
 
+void help_make_noise(struct help *h)
+{
+	uint32_t rnd = 1;
+	struct err e;
+
+	fill(h->bytes, h->size, 1, &rnd);
+	memcpy(h->want, h->bytes, h->size);
+	map_free(h->map);
+	h->map = map_new_full(h->size);
+	dev_close(h->source);
+	assert_ok(dev_open_mem(h->bytes, h->size, &h->source, &e), &e);
+}
+
 void help_fini(struct help *h)
 {
 	char command[96];

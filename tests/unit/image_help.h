@@ -39,6 +39,8 @@ struct help {
  * free, with runs from a sector to several blocks. Deterministic for a seed.
  */
 void help_init(struct help *h, size_t size, unsigned seed);
+/* All of it incompressible data. */
+void help_make_noise(struct help *h);
 void help_fini(struct help *h);
 
 /* dir/name; static memory, good until the fourth next call. */

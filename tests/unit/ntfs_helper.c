@@ -7,10 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <ntfs-3g/attrib.h>
+#include <ntfs-3g/inode.h>
+#include <ntfs-3g/volume.h>
 
 #include "base/mem.h"
 #include "fs/fs_ops.h"
@@ -172,6 +176,46 @@ void ntfs_fragment(const char *path, unsigned files, size_t bytes)
 	/* mkntfs leaves the first inode of a user at 64. */
 	for (unsigned i = 1; i < files; i += 2)
 		ntfs_truncate(path, 64 + i, 0);
+}
+
+static bool grow_in_turn(const char *path, const unsigned *inodes, unsigned pieces, size_t bytes)
+{
+	ntfs_volume *vol = ntfs_mount(path, 0);
+	char *buf = calloc(1, bytes);
+	ntfs_inode *ni[2];
+	ntfs_attr *na[2];
+	bool good = vol != NULL && buf != NULL;
+
+	for (int i = 0; i < 2 && good; i++) {
+		ni[i] = ntfs_inode_open(vol, inodes[i]);
+		na[i] = ni[i] != NULL ? ntfs_attr_open(ni[i], AT_DATA, AT_UNNAMED, 0) : NULL;
+		good = na[i] != NULL;
+	}
+	for (unsigned i = 0; i < 2 * pieces && good; i++) {
+		ntfs_attr *a = na[i % 2];
+
+		memset(buf, (int)i | 1, bytes);
+		good = ntfs_attr_pwrite(a, a->data_size, (s64)bytes, buf) == (s64)bytes;
+	}
+	for (int i = 0; i < 2 && good; i++) {
+		ntfs_attr_close(na[i]);
+		good = ntfs_inode_close(ni[i]) == 0;
+	}
+	free(buf);
+	return good && ntfs_umount(vol, FALSE) == 0;
+}
+
+void ntfs_interleave(const char *path, unsigned a, unsigned b, unsigned pieces, size_t bytes)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0)
+		_exit(grow_in_turn(path, (const unsigned[]){ a, b }, pieces, bytes) ? 0 : 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
 }
 
 void ntfs_peek(const char *path, uint64_t off, void *buf, size_t len)

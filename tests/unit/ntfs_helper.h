@@ -37,6 +37,13 @@ void ntfs_truncate(const char *path, unsigned inode, size_t bytes);
 /* Fill with many files, and cut every other one to nothing: $Bitmap gets many runs. */
 void ntfs_fragment(const char *path, unsigned files, size_t bytes);
 
+/*
+ * Let two files grow in turn, `pieces` times by `bytes` each. libntfs-3g writes them, mounted for
+ * writing in a process of its own; it finds room for each piece alone, so that small gaps in $Bitmap
+ * end up as many runs.
+ */
+void ntfs_interleave(const char *path, unsigned a, unsigned b, unsigned pieces, size_t bytes);
+
 void ntfs_peek(const char *path, uint64_t off, void *buf, size_t len);
 void ntfs_poke(const char *path, uint64_t off, const void *buf, size_t len);
 

@@ -312,7 +312,7 @@ static void test_r7_target_fault_sweep(void **state)
 	setup(&f, 9);
 	for (int op = FAULT_WRITE; op <= FAULT_FLUSH; op++)
 		for (size_t a = 0; a < COUNT_OF(actions); a++)
-			for (uint64_t n = 1;; n++) {
+			for (uint64_t n = 1; op == FAULT_WRITE || a == 0; n++) {
 				struct fault_rule rule = {.op = (enum fault_op)op,
 							  .action = actions[a],
 							  .nth = n,

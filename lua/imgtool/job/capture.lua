@@ -24,8 +24,8 @@ local try = fail.try
 -- Where the image goes, and what to do about files that are there.
 local function plan_file(job, identity)
   if job.target == '-' then
-    for _, name in ipairs { 'resume', 'force' } do
-      if job[name] then fail.raise('usage', '%s has no meaning when the image goes to stdout', name) end
+    for _, name in ipairs { 'resume', 'force', 'name' } do
+      if job.given[name] then fail.raise('usage', '%s has no meaning when the image goes to stdout', name) end
     end
     if job.verify ~= 'none' then
       fail.raise('usage', 'an image that goes to stdout can\'t be read back to verify it')
@@ -33,9 +33,12 @@ local function plan_file(job, identity)
     if sys.isatty(1) then fail.raise('usage', 'stdout is a terminal: redirect the image') end
     return { path = '-', action = 'pipe' }
   end
+  local is_directory = job.target:sub(-1) == '/' or facts.type_of(job.target) == 'directory'
+  if job.name and not is_directory then
+    fail.raise('usage', 'name has no meaning: %s is no directory', job.target)
+  end
   local path = naming.image_path {
-    target = job.target, identity = identity, name = job.name,
-    is_directory = job.target:sub(-1) == '/' or facts.type_of(job.target) == 'directory',
+    target = job.target, identity = identity, name = job.name, is_directory = is_directory,
   }
   local file = facts.image_file(path, job.source)
   local action, reason, word = safety.image_file(file, job)
@@ -121,8 +124,11 @@ local function make_head(c, stored, stored_text)
   }
 end
 
+-- What a run knows; the map goes with it.
+local Context = { __close = function(c) if c.map then c.map:close() end end }
+
 local function gather(job, report, source)
-  local c = { job = job, report = report, source = source }
+  local c = setmetatable({ job = job, report = report, source = source }, Context)
   c.identity = try(device.identity(source))
   c.file = plan_file(job, c.identity)
   check_live(c)
@@ -206,10 +212,14 @@ function M.result(c, head, totals, run)
   return result
 end
 
--- What would be done, for --dry-run.
+-- What would be done, for --dry-run. What can't be known yet is 0, so that a script that prints a
+-- result gets through.
 local function plan(c)
   local data = c.map:bytes('data')
   return {
+    uuid = c.head.uuid, root = '', data_bytes = data, zero_bytes = 0, bad_bytes = 0,
+    free_bytes = c.map:bytes('free'), stored_bytes = 0, file_bytes = 0, chunks = 0,
+    elapsed_ns = 0, resumed_at = 0,
     action = 'image', dry_run = true, source = c.job.source, image = c.file.path,
     source_bytes = c.head.source_bytes, read_bytes = data, map = c.fs.used_only and 'used' or 'all',
     reason = c.fs.reason ~= '' and c.fs.reason or nil, file_action = c.file.action,
@@ -229,6 +239,7 @@ local function read_back(c)
     fail.throw(('the image does not verify, and stays %s: %s'):format(c.file.partial,
       checked.message), checked.code)
   end
+  checked.image = c.file.path
   return checked
 end
 
@@ -238,17 +249,14 @@ end
 ---@return table result
 function M.run(job, report)
   local source <close> = facts.open_source(job.source)
-  local c = gather(job, report, source)
-  local taken <close> = c.map
+  local c <close> = gather(job, report, source)
   if job.dry_run then return plan(c) end
   if c.file.action == 'pipe' then
     local target <close> = try(device.pipe(1, true))
     return write_image(c, target)
   end
-  local target, lock = output.open(c.file.partial, c.file.action)
-  local held <close> = lock
-  local opened <close> = target
-  local result = write_image(c, target)
+  local out <close> = output.open(c.file.partial, c.file.action)
+  local result = write_image(c, out.device)
   if job.verify ~= 'none' then result.verified = read_back(c) end
   try(sys.rename(c.file.partial, c.file.path, job.force))
   return result

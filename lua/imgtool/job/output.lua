@@ -5,11 +5,18 @@ local sys = require 'img.sys'
 
 local M = {}
 
+local Output = {}
+
+function Output:__close()
+  self.device:close()
+  self.lock:close()
+end
+
 --- Open an incomplete file for writing. 'create': it must not exist yet; 'restart': what is there is cut;
 --- 'resume': it is gone on with. Another imgtool that writes it makes this fail as busy.
 ---@param partial string
 ---@param action 'create'|'restart'|'resume'
----@return img.Device device, {close: fun()} lock
+---@return {device: img.Device} output closes both with <close>
 function M.open(partial, action)
   local created
   if action == 'create' then
@@ -20,7 +27,7 @@ function M.open(partial, action)
     if created then created:close() end
     fail.throw(message, code)
   end
-  if created then return created, lock end
+  if created then return setmetatable({ device = created, lock = lock }, Output) end
   -- Only now: a file that another one writes must not be cut.
   local dev
   dev, message, code = device.open(partial, { write = true, truncate = action == 'restart' })
@@ -28,7 +35,7 @@ function M.open(partial, action)
     lock:close()
     fail.throw(message, code)
   end
-  return dev, lock
+  return setmetatable({ device = dev, lock = lock }, Output)
 end
 
 return M

@@ -100,11 +100,9 @@ end
 -- A new file: sparse, and under its partial name until it is complete.
 local function to_file(c, target)
   local action = target.partial_exists and 'restart' or 'create'
-  local dev, lock = output.open(target.partial, action)
-  local held <close> = lock
-  local opened <close> = dev
-  try(dev:set_size(c.length))
-  local result = write_target(c, dev, { free = 'leave', is_zero = true,
+  local out <close> = output.open(target.partial, action)
+  try(out.device:set_size(c.length))
+  local result = write_target(c, out.device, { free = 'leave', is_zero = true,
     left = target.partial .. ' is incomplete' })
   try(sys.rename(target.partial, target.path, c.job.force))
   return result
@@ -125,6 +123,9 @@ local function decide(c)
   local target = facts.restore_target(c.job.target, c.job.source)
   if c.job.action == 'export' and target.type == 'block' then
     fail.raise('usage', '%s is a block device: restore writes to devices', c.job.target)
+  end
+  if c.job.given.free and target.type ~= 'block' then
+    fail.raise('usage', 'free has no meaning: %s is no block device', c.job.target)
   end
   local rules = { force = c.job.force, yes_destroy = c.job.yes_destroy, free = c.job.free }
   return safety.restore({ image = image_facts(c.job, c.known), target = target }, rules), target

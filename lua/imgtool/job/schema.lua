@@ -22,7 +22,6 @@ local ALL = { image = true, verify = true, restore = true, export = true }
 local IMAGE = { image = true }
 local VERIFY = { verify = true }
 local WRITES = { image = true, restore = true, export = true }
-local READS_IMAGE = { restore = true, export = true }
 local RESTORE = { restore = true }
 
 M.fields = {
@@ -104,8 +103,8 @@ M.fields = {
     doc = 'Go on with the incomplete image IMG.partial. Its own settings hold.' },
   { name = 'free', type = 'choice', actions = RESTORE, option = '--free', argname = 'WHAT',
     default = 'discard', choices = { 'leave', 'discard', 'zero' },
-    doc = 'What becomes of free space on the target: it stays as it is, is discarded where the'
-      .. ' device can, or reads as zeros.' },
+    doc = 'What becomes of free space on a block device: it stays as it is, is discarded where'
+      .. ' the device can, or reads as zeros.' },
   { name = 'yes_destroy', type = 'text', actions = RESTORE, option = '--yes-destroy',
     argname = 'NAME', doc = 'Confirms that a block device may be overwritten: its kernel name (sdb),'
       .. ' path, serial number or WWN.' },
@@ -116,8 +115,13 @@ M.fields = {
         .. ' another sector size.',
       export = 'Replace an existing file.',
     } },
-  { name = 'dry_run', type = 'boolean', actions = WRITES, option = '--dry-run', default = false,
-    doc = 'Check everything, print the plan, and write nothing.' },
+  { name = 'dry_run', type = 'boolean', actions = ALL, option = '--dry-run', default = false,
+    doc = {
+      image = 'Check everything, print the plan, and write nothing.',
+      verify = 'Only say what would be verified.',
+      restore = 'Check everything, print the plan, and write nothing.',
+      export = 'Check everything, print the plan, and write nothing.',
+    } },
   { name = 'auto_tune', type = 'boolean', actions = ALL, option = '--auto-tune', default = false,
     doc = 'Look for the best number of workers and depth while the job runs.' },
   { name = 'tune', type = 'function', actions = ALL,

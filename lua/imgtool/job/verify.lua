@@ -87,8 +87,19 @@ end
 ---@param report table
 ---@return table result
 function M.run(job, report)
+  for _, name in ipairs { 'sample', 'seed' } do
+    if job.given[name] and not job.quick then
+      fail.raise('usage', '%s has no meaning without quick', name)
+    end
+  end
+  local percent = job.quick and job.sample or 100
+  if job.dry_run then
+    return { action = 'verify', dry_run = true, image = job.source, sample_percent = percent,
+      root = '', blocks = 0, blocks_checked = 0, damaged = json.array {}, damaged_count = 0,
+      damaged_bytes = 0, elapsed_ns = 0, code = 0 }
+  end
   return M.image(job.source, {
-    sample_percent = job.quick and job.sample or 100,
+    sample_percent = percent,
     seed = job.seed or sys.clock_ns() & 0x7fffffff, job = job, report = report,
   })
 end

@@ -1,8 +1,10 @@
 --- Where messages go. stdout carries data or the answer, stderr everything else; with --json events are
 --- objects, one a line, on stdout, or on stderr when stdout carries data.
+local fail = require 'imgtool.util.fail'
 local json = require 'imgtool.report.json'
 local progress = require 'imgtool.report.progress'
 local sys = require 'img.sys'
+local text = require 'imgtool.report.text'
 local time = require 'imgtool.util.time'
 
 local M = {}
@@ -40,8 +42,8 @@ function Report:close()
 end
 Report.__close = Report.close
 
-function Report:to_log(text)
-  if self.log then self.log:write(time.iso(os.time()), ' ', text, '\n') end
+function Report:to_log(message)
+  if self.log then self.log:write(time.iso(os.time()), ' ', text.clean(message), '\n') end
 end
 
 -- The progress line gives way to a message.
@@ -50,33 +52,41 @@ function Report:end_line()
   self.line_open = false
 end
 
-function Report:to_stderr(text)
+function Report:to_stderr(message)
   self:end_line()
-  io.stderr:write(text, '\n')
+  io.stderr:write(text.clean(message), '\n')
+end
+
+-- An answer that did not arrive is a failure.
+local function put(out, line)
+  local ok, message = out:write(line)
+  if ok then ok, message = out:flush() end
+  if not ok and out == io.stdout then
+    fail.throw(('write stdout: %s'):format(message), sys.codes.target_io)
+  end
 end
 
 function Report:event(name, fields)
-  self.events:write(json.line(name, fields))
-  self.events:flush()
+  put(self.events, json.line(name, fields))
 end
 
 --- Something worth knowing.
----@param text string
-function Report:note(text)
-  self:to_log(text)
+---@param message string
+function Report:note(message)
+  self:to_log(message)
   if self.json then
-    self:event('note', { text = text })
+    self:event('note', { text = message })
   elseif not self.quiet then
-    self:to_stderr('imgtool: ' .. text)
+    self:to_stderr('imgtool: ' .. message)
   end
 end
 
 --- Something that may be wrong.
----@param text string
-function Report:warn(text)
-  self:to_log('warning: ' .. text)
-  if self.json then self:event('warning', { text = text }) end
-  self:to_stderr('imgtool: warning: ' .. text)
+---@param message string
+function Report:warn(message)
+  self:to_log('warning: ' .. message)
+  if self.json then self:event('warning', { text = message }) end
+  self:to_stderr('imgtool: warning: ' .. message)
 end
 
 --- A snapshot of a job under way; `last`: there won't be another.
@@ -89,8 +99,7 @@ function Report:progress(what, now, last)
     self:to_log(progress.line(what, now))
   end
   if self.json then
-    self.events:write(json.progress(what, now))
-    self.events:flush()
+    put(self.events, json.progress(what, now))
   elseif not self.quiet then
     self:show_progress(progress.line(what, now), now.elapsed_ns, last)
   end
@@ -118,17 +127,25 @@ end
 --- The answer of a command: an object for programs, text for people.
 ---@param name string
 ---@param object table
----@param text string without a newline at the end
-function Report:answer(name, object, text)
-  self:to_log((text:gsub('\n%s*', '; ')))
+---@param lines string without a newline at the end
+function Report:answer(name, object, lines)
+  self:to_log((lines:gsub('\n%s*', '; ')))
   if self.json then
     self:event(name, object)
   elseif not self.quiet then
     self:end_line()
     local out = self.data_on_stdout and io.stderr or io.stdout
-    out:write(text, '\n')
-    out:flush()
+    put(out, lines .. '\n')
   end
+end
+
+--- The result of a job: its answer, and true; or, when its own verdict is not good,
+--- nil, message, code for the exit status.
+---@param result table
+function Report:result(result)
+  self:answer(result.action, result, text.result(result))
+  if result.code == 0 then return true end
+  return nil, result.message, result.code
 end
 
 --- What failed, once, at the very edge.
@@ -137,8 +154,10 @@ end
 ---@param trace string?
 function Report:fail(message, code, trace)
   self:to_log('failed: ' .. message)
+  -- Not through put: an error about stdout must not meet itself.
   if self.json then
-    self:event('error', { message = message, code = code, word = sys.word(code) })
+    self.events:write(json.line('error', { message = message, code = code, word = sys.word(code) }))
+    self.events:flush()
   end
   self:to_stderr('imgtool: ' .. message)
   if self.verbose and trace then io.stderr:write((trace:gsub('^\n', '')), '\n') end

@@ -41,6 +41,10 @@ function M.losses(losses, all)
   return lines
 end
 
+local function append(lines, more)
+  for _, line in ipairs(more) do lines[#lines + 1] = line end
+end
+
 local RESULT = {}
 
 function RESULT.image(r)
@@ -67,6 +71,7 @@ function RESULT.image(r)
 end
 
 function RESULT.verify(r)
+  if r.dry_run then return ('would verify %d %% of %s'):format(r.sample_percent, r.image) end
   local what = r.sample_percent >= 100 and count(r.blocks, 'frame')
     or ('%d of %s (%.1f %%, seed %d)'):format(r.blocks_checked, count(r.blocks, 'frame'),
       100 * r.blocks_checked / math.max(1, r.blocks), r.seed)
@@ -76,7 +81,7 @@ function RESULT.verify(r)
     lines[1] = lines[1] .. (', %s of the source were unreadable when it was imaged'):format(
       size.human(r.bad_range_bytes))
   end
-  table.move(M.losses(r.damaged, r.damaged_count), 1, #r.damaged + 1, 2, lines)
+  append(lines, M.losses(r.damaged, r.damaged_count))
   return table.concat(lines, '\n')
 end
 
@@ -92,11 +97,11 @@ function RESULT.restore(r)
   end
   local lines = {
     ('%s: %s of %s in %s%s'):format(r.target, size.human(r.length), r.image, seconds(r.elapsed_ns),
-      speed(r.length, r.elapsed_ns)),
+      speed(r.data_bytes, r.elapsed_ns)),
     ('  data %s, zero %s, free %s'):format(size.human(r.data_bytes), size.human(r.zero_bytes),
       size.human(r.free_bytes)),
   }
-  table.move(M.losses(r.losses, r.loss_count), 1, #r.losses + 1, #lines + 1, lines)
+  append(lines, M.losses(r.losses, r.loss_count))
   return table.concat(lines, '\n')
 end
 RESULT.export = RESULT.restore

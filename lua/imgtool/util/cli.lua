@@ -98,7 +98,7 @@ function M.describe(entry)
 end
 
 local function add_operand(parser, entry)
-  local argument = parser:argument(entry.name):argname(('<%s>'):format(entry.operand))
+  local argument = parser:argument(entry.operand):target(entry.name):argname(entry.operand)
     :args(entry.many and '*' or '?'):description(M.describe(entry))
   if entry.convert then argument:convert(entry.convert) end
   return argument
@@ -124,11 +124,22 @@ local function add_flag(parser, entry)
     :action(function(result, target) result[target] = value end)
 end
 
+local function usage_of(command)
+  local parts = { 'Usage: imgtool', command.name, '[OPTIONS]' }
+  for _, entry in ipairs(command.args) do
+    if entry.operand then
+      parts[#parts + 1] = entry.many and ('[%s...]'):format(entry.operand)
+        or entry.required and entry.operand or ('[%s]'):format(entry.operand)
+    end
+  end
+  return table.concat(parts, ' ')
+end
+
 --- The argparse parser of a command.
 ---@param command table
 function M.parser(command)
-  local parser = argparse('imgtool ' .. command.name):add_help(false)
-    :description(command.description or command.summary .. '.')
+  local parser = argparse('imgtool ' .. command.name):add_help(false):usage(usage_of(command))
+    :description(command.summary .. '.')
     :help_max_width(96):usage_max_width(96):help_description_margin(30)
   local flags = {}
   for _, entry in ipairs(M.arguments(command)) do

@@ -38,10 +38,11 @@ end
 
 local function on_error(problem)
   if getmetatable(problem) == Failure then return problem end
-  -- Anything else that is raised is a mistake in this program.
+  -- The loader of overridden modules raises tables with a code; anything else is a mistake in
+  -- this program.
   return setmetatable({
     message = tostring(problem),
-    code = sys.codes.internal,
+    code = type(problem) == 'table' and math.tointeger(problem.code) or sys.codes.internal,
     trace = debug.traceback('', 2),
   }, Failure)
 end

@@ -1,10 +1,10 @@
 --- JSON (RFC 8259), with integers as Lua integers.
 ---
---- Decoding is cjson's, which gives every number as a float: whole ones that a float holds exactly
---- become integers here, larger ones stay floats rather than become wrong integers. A null member of
---- an object is left out; a null element of an array is `M.null`. Encoding is done here, because
---- cjson writes 14 digits of a number, and objects in any order: integers are exact, keys are sorted,
---- equal values give equal text.
+--- Decoding is cjson's, which gives every number as a float: whole ones that a float holds
+--- exactly become integers here, larger ones stay floats rather than become wrong integers. A null
+--- member of an object is left out; a null element of an array is `M.null`. Encoding is done here,
+--- because cjson writes 14 digits of a number, and objects in any order: integers are exact, keys
+--- are sorted, equal values give equal text.
 local cjson = require 'cjson'
 
 local M = {}
@@ -13,7 +13,7 @@ local M = {}
 M.null = cjson.null
 
 local MAX_DEPTH = 64
-local EXACT = 2 ^ 53 -- a float holds every whole number up to this
+local EXACT = 2 ^ 53 -- below it no two integers share a float
 
 local decoder = cjson.new()
 decoder.decode_max_depth(MAX_DEPTH)
@@ -24,7 +24,7 @@ decoder.decode_invalid_numbers(false)
 local function settle_number(x)
   if math.type(x) == 'integer' then return x end
   if x == math.huge or x == -math.huge then error('a number too large', 0) end
-  return x >= -EXACT and x <= EXACT and math.tointeger(x) or x
+  return x > -EXACT and x < EXACT and math.tointeger(x) or x
 end
 
 -- Changes `t` in place. cjson gives arrays with integer keys only, objects with string keys only.

@@ -1,0 +1,55 @@
+# Bash completion of imgtool. Made by scripts/gen-docs.
+# shellcheck shell=bash disable=SC2207
+
+_imgtool() {
+	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+	local command='' words='' i
+
+	COMPREPLY=()
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		-*) ;;
+		*)
+			command=${COMP_WORDS[i]}
+			break
+			;;
+		esac
+	done
+	if [ -z "$command" ]; then
+		words="list image verify info restore export-raw export-range run repl help --help --verbose --version"
+		COMPREPLY=($(compgen -W "$words" -- "$current"))
+		return
+	fi
+	case $command:$previous in
+	help:help) words="list image verify info restore export-raw export-range run repl help" ;;
+	image:--hash) words="xxh3-128 sha256" ;;
+	image:--verify) words="none quick full" ;;
+	image:--on-read-error) words="abort zero" ;;
+	restore:--on-read-error) words="abort zero" ;;
+	restore:--free) words="leave discard zero" ;;
+	export-raw:--on-read-error) words="abort zero" ;;
+	export-range:--on-read-error) words="abort zero" ;;
+	*:--block-size | *:--chunk-size | *:--created | *:--device | *:--in | *:--length | *:--level | *:--log-file | *:--max-throughput | *:--name | *:--offset | *:--out | *:--parallel | *:--pipeline-depth | *:--read-retries | *:--sample | *:--seed | *:--uuid | *:--yes-destroy)
+		return ;; # a file, or what only the user knows
+	esac
+	if [ -n "$words" ]; then
+		COMPREPLY=($(compgen -W "$words" -- "$current"))
+		return
+	fi
+	# Operands are files: bash's own completion.
+	[[ $current == -* ]] || return
+	case $command in
+	list) words="--json --verbose --help" ;;
+	image) words="--device --out --name --used-only --all-blocks --chunk-size --block-size --level --hash --verify --parallel --pipeline-depth --max-throughput --write-through --on-read-error --read-retries --resume --force --dry-run --auto-tune --created --uuid --json --quiet --log-file --verbose --help" ;;
+	verify) words="--in --quick --sample --seed --parallel --pipeline-depth --max-throughput --auto-tune --json --quiet --log-file --verbose --help" ;;
+	info) words="--in --chunks --json --verbose --help" ;;
+	restore) words="--in --out --parallel --pipeline-depth --max-throughput --on-read-error --free --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
+	export-raw) words="--in --out --offset --length --parallel --pipeline-depth --max-throughput --on-read-error --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
+	export-range) words="--in --offset --length --on-read-error --json --log-file --verbose --help" ;;
+	run) words="--dry-run --json --quiet --log-file --verbose --help" ;;
+	repl) words="--verbose --help" ;;
+	help) words="--verbose --help" ;;
+	esac
+	COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -o default -o bashdefault -F _imgtool imgtool
