@@ -194,7 +194,9 @@ class Image:
         if footer[-4:] == pack('<I', SEEK_MAGIC):
             seek_bytes = 17 + 8 * unpack_from('<I', footer)[0]
         pos = self.size - seek_bytes - TAIL_BYTES
-        need(pos >= 0, 0, 'no TAIL: incomplete, or cut off')
+        # §10: a missing TAIL is the ordinary case of an image that a crash left behind.
+        need(pos >= 0 and self.read(pos, 4) == pack('<I', RECORD_MAGIC), max(0, pos),
+             'no TAIL at the end: incomplete, cut off, or with something behind it')
         self.tail_record = record = self.record(pos, b'TAIL')
         need(len(record.body) == 152, pos + 32, 'TAIL: body length')
         self.tail = t = Tail(*unpack('<15Q32s', record.body))

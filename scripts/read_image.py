@@ -166,6 +166,7 @@ def describe(image):
             frames[KINDS[entry.kind]] += 1
         chunks.append({
             'number': i, 'offset': chunk.offset, 'length': chunk.length, 'position': chunk.pos,
+            'table_position': chunk.table.pos,
             'stored': chunk.table.pos - chunk.pos - CHNK_BYTES, 'bytes': kinds, 'frames': frames})
         bad += [list(r) for r in chunk.bad]
     return {
@@ -176,7 +177,9 @@ def describe(image):
         'incompat': head.incompat, 'ro_compat': head.ro_compat, 'compat': head.compat,
         'map_digest': head.map_digest.hex(), 'parent': str(UUID(bytes=head.parent)),
         'parent_root': head.parent_root.hex(), 'root': tail.root.hex(),
-        'file_bytes': image.size, 'seek_table_bytes': tail.seek_bytes,
+        'file_bytes': image.size, 'positions': {
+            'INDX': tail.index_pos, 'META': tail.meta_pos, 'TAIL': image.tail_record.pos,
+            'seek table': tail.seek_pos},
         'bytes': {kind: getattr(tail, kind) for kind in KINDS.values()},
         'bad_range_bytes': tail.bad_range_bytes, 'text': image.head_text, 'result': image.result,
         'chunks': chunks, 'bad_ranges': bad,

@@ -19,7 +19,7 @@ static inline uint64_t clock_ns(void)
 /* ns on the monotonic clock, for pthread_cond_timedwait. */
 static inline struct timespec clock_timespec(uint64_t ns)
 {
-	struct timespec t = {.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
+	struct timespec t = { .tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S) };
 
 	return t;
 }

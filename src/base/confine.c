@@ -21,7 +21,7 @@
 
 /* Where the socket lies in the child: behind the three standard descriptors. */
 #define CHILD_FD 3
-#define NOBODY	 65534
+#define NOBODY 65534
 
 /* The sanitizers reserve terabytes of address space: there the limit would only stop themselves. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -42,21 +42,50 @@ struct confined {
  * with EPERM instead of killing: libraries ask for time zones, locales and the like, and go on.
  */
 static const int allowed[] = {
-	SCMP_SYS(read),		 SCMP_SYS(write),	  SCMP_SYS(readv),
-	SCMP_SYS(writev),	 SCMP_SYS(pread64),	  SCMP_SYS(pwrite64),
-	SCMP_SYS(lseek),	 SCMP_SYS(fstat),	  SCMP_SYS(ftruncate),
-	SCMP_SYS(memfd_create),	 SCMP_SYS(close),	  SCMP_SYS(sendto),
-	SCMP_SYS(sendmsg),	 SCMP_SYS(recvfrom),	  SCMP_SYS(recvmsg),
-	SCMP_SYS(poll),		 SCMP_SYS(ppoll),	  SCMP_SYS(mmap),
-	SCMP_SYS(munmap),	 SCMP_SYS(mremap),	  SCMP_SYS(mprotect),
-	SCMP_SYS(madvise),	 SCMP_SYS(brk),		  SCMP_SYS(futex),
-	SCMP_SYS(rt_sigreturn),	 SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction),
-	SCMP_SYS(sigaltstack),	 SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday),
-	SCMP_SYS(time),		 SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),
-	SCMP_SYS(getpid),	 SCMP_SYS(gettid),	  SCMP_SYS(getuid),
-	SCMP_SYS(geteuid),	 SCMP_SYS(getgid),	  SCMP_SYS(getegid),
-	SCMP_SYS(getrandom),	 SCMP_SYS(sched_yield),	  SCMP_SYS(exit),
-	SCMP_SYS(exit_group),	 SCMP_SYS(restart_syscall),
+	SCMP_SYS(read),
+	SCMP_SYS(write),
+	SCMP_SYS(readv),
+	SCMP_SYS(writev),
+	SCMP_SYS(pread64),
+	SCMP_SYS(pwrite64),
+	SCMP_SYS(lseek),
+	SCMP_SYS(fstat),
+	SCMP_SYS(ftruncate),
+	SCMP_SYS(memfd_create),
+	SCMP_SYS(close),
+	SCMP_SYS(sendto),
+	SCMP_SYS(sendmsg),
+	SCMP_SYS(recvfrom),
+	SCMP_SYS(recvmsg),
+	SCMP_SYS(poll),
+	SCMP_SYS(ppoll),
+	SCMP_SYS(mmap),
+	SCMP_SYS(munmap),
+	SCMP_SYS(mremap),
+	SCMP_SYS(mprotect),
+	SCMP_SYS(madvise),
+	SCMP_SYS(brk),
+	SCMP_SYS(futex),
+	SCMP_SYS(rt_sigreturn),
+	SCMP_SYS(rt_sigprocmask),
+	SCMP_SYS(rt_sigaction),
+	SCMP_SYS(sigaltstack),
+	SCMP_SYS(clock_gettime),
+	SCMP_SYS(gettimeofday),
+	SCMP_SYS(time),
+	SCMP_SYS(clock_nanosleep),
+	SCMP_SYS(nanosleep),
+	SCMP_SYS(getpid),
+	SCMP_SYS(gettid),
+	SCMP_SYS(getuid),
+	SCMP_SYS(geteuid),
+	SCMP_SYS(getgid),
+	SCMP_SYS(getegid),
+	SCMP_SYS(getrandom),
+	SCMP_SYS(sched_yield),
+	SCMP_SYS(exit),
+	SCMP_SYS(exit_group),
+	SCMP_SYS(restart_syscall),
 };
 
 static int load_filter(void)
@@ -69,7 +98,7 @@ static int load_filter(void)
 	/* glibc's fstat; with a path it would look around in the file system. */
 	if (rc == 0)
 		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
-				      SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH));
+			SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH));
 	if (rc == 0)
 		rc = seccomp_load(ctx);
 	seccomp_release(ctx);
@@ -91,7 +120,7 @@ static uint64_t address_space_bytes(void)
 
 static int set_limits(const struct confine_limits *l)
 {
-	struct rlimit none = {0, 0}, cpu = {l->cpu_s, l->cpu_s}, memory;
+	struct rlimit none = { 0, 0 }, cpu = { l->cpu_s, l->cpu_s }, memory;
 
 	memory.rlim_cur = memory.rlim_max = address_space_bytes() + l->memory_bytes;
 	if (setrlimit(RLIMIT_CORE, &none) < 0)
@@ -105,8 +134,9 @@ static int set_limits(const struct confine_limits *l)
 
 static int drop_privileges(void)
 {
-	if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-			       setresuid(NOBODY, NOBODY, NOBODY) < 0))
+	if (geteuid() == 0 &&
+		(setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+			setresuid(NOBODY, NOBODY, NOBODY) < 0))
 		return -1;
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
 		return -1;
@@ -123,7 +153,7 @@ static int keep_only(int fd)
 	/* Out of the way first: the socket may be one of the low numbers. */
 	fd = fcntl(fd, F_DUPFD, CHILD_FD + 1);
 	if (fd < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0 ||
-	    dup2(fd, CHILD_FD) < 0)
+		dup2(fd, CHILD_FD) < 0)
 		return -1;
 	return close_range(CHILD_FD + 1, ~0U, 0);
 }
@@ -142,7 +172,7 @@ static void default_signals(void)
 
 /* A child that could not be confined must not run: the parent sees it end. */
 static void run_child(void (*body)(int, void *, void *), void *user, struct confined *c, int fd,
-		      const struct confine_limits *l)
+	const struct confine_limits *l)
 {
 	default_signals();
 	if (keep_only(fd) < 0 || set_limits(l) < 0 || drop_privileges() < 0 || load_filter() < 0)
@@ -151,19 +181,18 @@ static void run_child(void (*body)(int, void *, void *), void *user, struct conf
 	_exit(0);
 }
 
-int confine_start(void (*body)(int fd, void *shared, void *user), void *user,
-		  size_t shared_bytes, const struct confine_limits *limits,
-		  struct confined **out, struct err *e)
+int confine_start(void (*body)(int fd, void *shared, void *user), void *user, size_t shared_bytes,
+	const struct confine_limits *limits, struct confined **out, struct err *e)
 {
 	struct confined *c = calloc(1, sizeof(*c));
-	int fds[2] = {-1, -1}, rc = 0;
+	int fds[2] = { -1, -1 }, rc = 0;
 
 	if (c == NULL)
 		return err_nomem(e);
 	c->shared_bytes = shared_bytes;
 	c->fd = -1;
-	c->shared = mmap(NULL, shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			 -1, 0);
+	c->shared =
+		mmap(NULL, shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (c->shared == MAP_FAILED) {
 		c->shared = NULL;
 		rc = err_nomem(e);
@@ -200,7 +229,7 @@ static void say_how(int status, char *how, size_t len)
 {
 	if (WIFSIGNALED(status))
 		snprintf(how, len, "killed by signal %d (%s)", WTERMSIG(status),
-			 strsignal(WTERMSIG(status)));
+			strsignal(WTERMSIG(status)));
 	else if (WEXITSTATUS(status) == 125)
 		snprintf(how, len, "could not be confined");
 	else

@@ -25,9 +25,8 @@ struct confined;
  * Start body(fd, shared, user) in a child; fd is its end of a SOCK_SEQPACKET pair, shared are
  * shared_bytes of memory that both see. The child ends when body returns.
  */
-int confine_start(void (*body)(int fd, void *shared, void *user), void *user,
-		  size_t shared_bytes, const struct confine_limits *limits,
-		  struct confined **out, struct err *e);
+int confine_start(void (*body)(int fd, void *shared, void *user), void *user, size_t shared_bytes,
+	const struct confine_limits *limits, struct confined **out, struct err *e);
 
 /* The parent's end of the socket, and the shared memory; borrowed. */
 int confined_fd(const struct confined *c);

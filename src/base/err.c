@@ -9,7 +9,7 @@ static const struct {
 	const char *word;
 	const char *meaning;
 } table[] = {
-#define ERR_ROW(name, number, word, meaning) {number, word, meaning},
+#define ERR_ROW(name, number, word, meaning) { number, word, meaning },
 	ERR_TABLE(ERR_ROW)
 #undef ERR_ROW
 };
@@ -26,7 +26,7 @@ static void fill(struct err *e, int code, int sys, const char *fmt, va_list ap)
 		return;
 	used = strlen(e->msg);
 	snprintf(e->msg + used, sizeof(e->msg) - used, ": %s",
-		 strerror_r(sys, reason, sizeof(reason)));
+		strerror_r(sys, reason, sizeof(reason)));
 }
 
 int err_set(struct err *e, enum err_code code, int sys, const char *fmt, ...)

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "bind/bind_int.h"
+#include "format/record_read.h"
 #include "format/writer.h"
 #include "map/map.h"
 
@@ -164,46 +165,39 @@ int image_f_writer(lua_State *L)
 	return 1;
 }
 
-/* The frame of HEAD, whole, in memory of Lua's on top of the stack. */
-static int read_head_frame(lua_State *L, const uint8_t **frame, size_t *len, struct err *e)
+/* Does the file begin like an image? Told apart from a damaged one by the first words alone. */
+static int check_start(struct dev *d, struct err *e)
 {
-	uint8_t start[RECORD_HEAD_BYTES];
-	struct dev *d = box_check(L, 1, &box_device)->obj;
-	uint8_t *p;
-	int rc;
+	uint8_t start[RECORD_HEAD_BYTES] = { 0 };
 
-	if (dev_size(d) < sizeof(start))
-		return err_set(e, ERR_FORMAT, 0, "%s: not an image: too short", dev_name(d));
-	rc = dev_read(d, 0, start, sizeof(start), e);
-	if (rc == 0)
-		rc = layout_record_peek(start, REC_HEAD, 0, NULL, len, e);
-	if (rc < 0)
-		return err_prefix(e, "%s", dev_name(d));
-	p = lua_newuserdatauv(L, *len, 0);
-	*frame = p;
-	d = box_check(L, 1, &box_device)->obj;
-	if (*len > dev_size(d))
-		return err_set(e, ERR_FORMAT, 0, "%s: HEAD is cut short", dev_name(d));
-	return dev_read(d, 0, p, *len, e);
+	if (dev_size(d) >= sizeof(start) && dev_read(d, 0, start, sizeof(start), e) < 0)
+		return -e->code;
+	if (get_le32(start) != RECORD_MAGIC || memcmp(start + 8, "IMGTHEAD", 8) != 0)
+		return err_set(e, ERR_FORMAT, 0, "%s: not an imgtool image", dev_name(d));
+	return 0;
 }
 
 int image_f_read_head(lua_State *L)
 {
-	const uint8_t *frame = NULL, *body;
+	struct record r = { 0 };
 	struct layout_head h;
-	uint32_t body_len;
-	size_t len;
+	struct box *memory;
+	struct dev *d;
 	struct err e;
 
-	if (read_head_frame(L, &frame, &len, &e) < 0)
+	box_check(L, 1, &box_device);
+	memory = box_memory(L);
+	d = box_check(L, 1, &box_device)->obj;
+	if (check_start(d, &e) < 0 || record_read(d, REC_HEAD, 0, NULL, &r, &e) < 0)
 		return bind_fail(L, &e);
-	if (layout_record_open(frame, len, REC_HEAD, 0, NULL, &body, &body_len, &e) < 0 ||
-		layout_head_decode(body, body_len, &h, &e) < 0) {
-		err_prefix(&e, "%s", dev_name(box_check(L, 1, &box_device)->obj));
+	box_set(memory, r.frame);
+	if (layout_head_decode(r.body, r.body_len, &h, &e) < 0) {
+		err_prefix(&e, "%s", dev_name(d));
 		return bind_fail(L, &e);
 	}
 	lua_createtable(L, 0, 9);
 	set_head(L, &h);
+	box_close(memory);
 	return 1;
 }
 

@@ -21,7 +21,7 @@ void packer_free(struct packer *p);
  * input, level and length give equal bytes, whatever was packed before.
  */
 int packer_pack(struct packer *p, int level, const void *src, size_t len, void *dst, size_t cap,
-		size_t *stored, struct err *e);
+	size_t *stored, struct err *e);
 /* The most bytes a frame of len bytes may have: the format's bound (section 4). */
 size_t block_bound(size_t len);
 /* Levels that packer_pack takes. */
@@ -33,7 +33,7 @@ int unpacker_new(struct unpacker **out, struct err *e);
 void unpacker_free(struct unpacker *u);
 /* Decompress exactly one frame of exactly len plain bytes; anything else is ERR_DAMAGED. */
 int unpacker_unpack(struct unpacker *u, const void *frame, size_t stored, void *dst, size_t len,
-		    struct err *e);
+	struct err *e);
 
 /* Bytes of the hole frame for len (1 to HOLE_MAX_BYTES) plain bytes. */
 size_t hole_stored_bytes(uint64_t len);

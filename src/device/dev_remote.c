@@ -45,7 +45,7 @@ static int receive(int fd, struct message *m, struct err *e)
 		return err_set(e, ERR_INTERNAL, errno, "receive from a confined process");
 	if ((size_t)n != sizeof(*m))
 		return err_set(e, ERR_INTERNAL, 0, "a confined process sent a message of %zd bytes",
-			       n);
+			n);
 	return 1;
 }
 
@@ -79,9 +79,9 @@ static int remote_read(struct dev *d, uint64_t off, void *buf, size_t len, struc
 	uint8_t *out = buf;
 
 	while (len > 0) {
-		struct message m = {.type = MESSAGE_READ,
-				    .off = off,
-				    .len = min_u64(len, REMOTE_SHARED_BYTES)};
+		struct message m = { .type = MESSAGE_READ,
+			.off = off,
+			.len = min_u64(len, REMOTE_SHARED_BYTES) };
 		size_t n = (size_t)m.len;
 		int rc = ask(r->fd, &m, e);
 
@@ -89,7 +89,7 @@ static int remote_read(struct dev *d, uint64_t off, void *buf, size_t len, struc
 			return rc;
 		if (m.status != 0)
 			return err_set(e, ERR_SOURCE, m.sys, "read %s at %" PRIu64, dev_name(d),
-				       off);
+				off);
 		memcpy(out, r->shared, n);
 		out += n;
 		off += n;
@@ -110,8 +110,7 @@ static const struct dev_ops dev_remote_ops = {
 	.close = remote_close,
 };
 
-int dev_open_remote(const struct dev *like, int fd, void *shared, struct dev **out,
-		    struct err *e)
+int dev_open_remote(const struct dev *like, int fd, void *shared, struct dev **out, struct err *e)
 {
 	struct dev_remote *r = calloc(1, sizeof(*r));
 	int rc;
@@ -141,7 +140,7 @@ int remote_send_result(int fd, void *shared, const void *bytes, size_t len, stru
 	do {
 		size_t n = min_u64(len, REMOTE_SHARED_BYTES);
 
-		m = (struct message){.type = MESSAGE_RESULT, .len = n};
+		m = (struct message){ .type = MESSAGE_RESULT, .len = n };
 		if (n > 0)
 			memcpy(shared, p, n);
 		rc = ask(fd, &m, e);
@@ -155,12 +154,12 @@ int remote_send_result(int fd, void *shared, const void *bytes, size_t len, stru
 
 static int serve_read(int fd, void *shared, struct dev *d, struct message *m, struct err *e)
 {
-	struct err read_error = {0};
+	struct err read_error = { 0 };
 
 	if (m->len > REMOTE_SHARED_BYTES || !range_inside(m->off, m->len, dev_size(d)))
 		return err_set(e, ERR_INTERNAL, 0,
-			       "a confined process asked for %" PRIu64 " bytes at %" PRIu64, m->len,
-			       m->off);
+			"a confined process asked for %" PRIu64 " bytes at %" PRIu64, m->len,
+			m->off);
 	m->status = dev_read(d, m->off, shared, (size_t)m->len, &read_error);
 	m->sys = read_error.sys;
 	return transmit(fd, m, e);
@@ -172,14 +171,13 @@ struct result {
 };
 
 static int take_result(int fd, const void *shared, size_t max_bytes, struct message *m,
-		       struct result *r, struct err *e)
+	struct result *r, struct err *e)
 {
 	uint8_t *grown;
 
 	if (m->len > REMOTE_SHARED_BYTES || m->len > max_bytes - r->len)
 		return err_set(e, ERR_INTERNAL, 0,
-			       "a confined process sent a result of more than %zu bytes",
-			       max_bytes);
+			"a confined process sent a result of more than %zu bytes", max_bytes);
 	grown = realloc(r->bytes, r->len + (size_t)m->len + 1);
 	if (grown == NULL)
 		return err_nomem(e);
@@ -192,7 +190,7 @@ static int take_result(int fd, const void *shared, size_t max_bytes, struct mess
 /* 1: there is a message or the end; negative: silence for too long. */
 static int wait_message(int fd, int idle_ms, struct err *e)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct pollfd p = { .fd = fd, .events = POLLIN };
 	int n;
 
 	do
@@ -206,7 +204,7 @@ static int wait_message(int fd, int idle_ms, struct err *e)
 }
 
 static int serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle_ms,
-		 struct result *r, struct err *e)
+	struct result *r, struct err *e)
 {
 	struct message m;
 	int rc;
@@ -225,16 +223,16 @@ static int serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle
 			rc = take_result(fd, shared, max_bytes, &m, r, e);
 		else
 			rc = err_set(e, ERR_INTERNAL, 0, "a confined process sent message type %u",
-				     m.type);
+				m.type);
 		if (rc < 0 || (m.type == MESSAGE_RESULT && m.len == 0))
 			return rc;
 	}
 }
 
 int remote_serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle_ms,
-		 uint8_t **result, size_t *len, struct err *e)
+	uint8_t **result, size_t *len, struct err *e)
 {
-	struct result r = {0};
+	struct result r = { 0 };
 	int rc = serve(fd, shared, d, max_bytes, idle_ms, &r, e);
 
 	if (rc < 0) {

@@ -13,8 +13,7 @@
  * In the child: a read-only device that looks like `like` (its name, size and sectors are copied)
  * and whose bytes come through fd and `shared` (REMOTE_SHARED_BYTES). Reads are not thread-safe.
  */
-int dev_open_remote(const struct dev *like, int fd, void *shared, struct dev **out,
-		    struct err *e);
+int dev_open_remote(const struct dev *like, int fd, void *shared, struct dev **out, struct err *e);
 
 /* In the child: hand a result back to the parent. */
 int remote_send_result(int fd, void *shared, const void *bytes, size_t len, struct err *e);
@@ -25,6 +24,6 @@ int remote_send_result(int fd, void *shared, const void *bytes, size_t len, stru
  * went wrong; a failed read of the device is the child's to handle.
  */
 int remote_serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle_ms,
-		 uint8_t **result, size_t *len, struct err *e);
+	uint8_t **result, size_t *len, struct err *e);
 
 #endif

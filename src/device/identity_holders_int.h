@@ -49,6 +49,9 @@ const struct member *holders_find(const struct holders *h, dev_t devno);
 
 /* ---- identity_mounts_linux.c: look for the members, and say what is found ---- */
 
+/* The number of the device that a path names, by the node or, where there is none, by its name. */
+bool holders_devno_of_path(const char *root, const char *path, dev_t *devno);
+
 int holders_see_mounts(struct holders *h, struct err *e);
 int holders_see_swaps(struct holders *h, struct err *e);
 void holders_see_btrfs(struct holders *h);

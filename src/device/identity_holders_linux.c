@@ -260,10 +260,12 @@ static bool look_up_backing(const char *root, const char *file, struct loop *l)
 	char path[PATH_MAX];
 	struct stat st;
 
+	if (holders_devno_of_path(root, file, &l->rdev)) {
+		l->over_block = true;
+		return true;
+	}
 	if (!sys_path(path, sizeof(path), root, "%s", file) || stat(path, &st) < 0)
 		return false;
-	l->over_block = S_ISBLK(st.st_mode);
-	l->rdev = st.st_rdev;
 	l->file_dev = st.st_dev;
 	l->file_ino = st.st_ino;
 	return true;

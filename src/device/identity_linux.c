@@ -75,6 +75,11 @@ static bool probe(int fd, uint64_t base, uint64_t size, uint32_t sector, struct 
 	blkid_reset_probe(pr);
 	probe_partitions(pr, id);
 	blkid_free_probe(pr);
+	/* A table inside a partition is not the one that it is listed in. */
+	if (id->parent[0] != '\0') {
+		id->part_table[0] = '\0';
+		id->disk_id[0] = '\0';
+	}
 	return true;
 }
 
@@ -210,11 +215,11 @@ static void list_one(const char *root, const char *name, struct identity *id)
 	identity_udev_facts(root, name, !probed, id);
 }
 
-/* A partition takes its disk's identifier; the disk is somewhere before it. */
+/* A partition takes its disk's identifier, where that is known; the disk is before it. */
 static void inherit_disk_id(struct identity *list, size_t i)
 {
 	for (size_t k = 0; k < i; k++)
-		if (strcmp(list[k].name, list[i].parent) == 0)
+		if (strcmp(list[k].name, list[i].parent) == 0 && list[k].disk_id[0] != '\0')
 			memcpy(list[i].disk_id, list[k].disk_id, sizeof(list[i].disk_id));
 }
 

@@ -45,8 +45,7 @@ static void unescape(char *text)
 	*to = '\0';
 }
 
-/* The number of the device that a path names, by the node or, in a made-up tree, by its name. */
-static bool devno_of_path(const char *root, const char *path, dev_t *devno)
+bool holders_devno_of_path(const char *root, const char *path, dev_t *devno)
 {
 	char full[PATH_MAX];
 	char real[PATH_MAX];
@@ -141,7 +140,7 @@ static void see_options(struct holders *h, const struct mount *m)
 		value = strchr(o, '=');
 		if (value == NULL)
 			continue;
-		if (devno_of_path(h->root, value + 1, &devno) && devno != m->devno)
+		if (holders_devno_of_path(h->root, value + 1, &devno) && devno != m->devno)
 			say_member_mounted(h, devno, m);
 	}
 }
@@ -151,7 +150,7 @@ static void see_mount(struct holders *h, const struct mount *m)
 	dev_t source = 0;
 
 	say_member_mounted(h, m->devno, m);
-	if (devno_of_path(h->root, m->source, &source) && source != m->devno)
+	if (holders_devno_of_path(h->root, m->source, &source) && source != m->devno)
 		say_member_mounted(h, source, m);
 	if (is_our_file(h, m->source))
 		say_mounted(h, h->file_name, m);
@@ -208,7 +207,7 @@ static void see_swap_line(struct holders *h, char *line)
 
 	line[strcspn(line, " \t\n")] = '\0';
 	unescape(line);
-	if (devno_of_path(h->root, line, &devno))
+	if (holders_devno_of_path(h->root, line, &devno))
 		member = holders_find(h, devno);
 	if (member != NULL) {
 		holders_label(h, member->name, label, sizeof(label));

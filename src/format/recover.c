@@ -68,7 +68,7 @@ static uint64_t block_len(const struct recover *r, uint64_t off)
 
 /* Bad ranges of the old image are bad in the new one; those of lost blocks are covered anyway. */
 static int keep_bad(struct recover *r, const struct layout_tabl *t, uint32_t *next, uint64_t off,
-		    uint64_t len, bool write, struct err *e)
+	uint64_t len, bool write, struct err *e)
 {
 	int rc = 0;
 
@@ -81,8 +81,8 @@ static int keep_bad(struct recover *r, const struct layout_tabl *t, uint32_t *ne
 		if (write) {
 			uint64_t from = max_u64(bad_off, off);
 
-			rc = image_writer_bad(r->w, from, min_u64(bad_off + bad_len, off + len) - from,
-					      e);
+			rc = image_writer_bad(r->w, from,
+				min_u64(bad_off + bad_len, off + len) - from, e);
 		}
 		/* One that reaches into the next entry is looked at again there. */
 		if (bad_off + bad_len > off + len)
@@ -93,7 +93,7 @@ static int keep_bad(struct recover *r, const struct layout_tabl *t, uint32_t *ne
 
 /* Does the data frame of this entry hold? Fills *e with the reason when not. */
 static int check_data(struct recover *r, const struct layout_entry *x, uint64_t file_off,
-		      size_t len, struct err *e)
+	size_t len, struct err *e)
 {
 	uint8_t hash[HASH_MAX_BYTES];
 	int rc;
@@ -112,7 +112,7 @@ static int check_data(struct recover *r, const struct layout_entry *x, uint64_t 
 }
 
 static int copy_entry(struct recover *r, const struct layout_tabl *t, struct layout_entry *x,
-		      uint64_t file_off, uint32_t *next_bad, struct err *e)
+	uint64_t file_off, uint32_t *next_bad, struct err *e)
 {
 	uint64_t off = image_writer_offset(r->w);
 	uint64_t len = min_u64((uint64_t)x->blocks * r->head.block_bytes, t->off + t->len - off);
@@ -133,7 +133,7 @@ static int copy_entry(struct recover *r, const struct layout_tabl *t, struct lay
 
 /* A chunk whose table is good. 1: done; 0: the table does not hold after all. */
 static int with_table(struct recover *r, const struct chunk_place *p, uint64_t number,
-		      struct err *e)
+	struct err *e)
 {
 	struct record table;
 	struct layout_tabl t;
@@ -142,7 +142,7 @@ static int with_table(struct recover *r, const struct chunk_place *p, uint64_t n
 	int rc;
 
 	if (p->table_pos == 0 ||
-	    record_read(r->in, REC_TABL, p->table_pos, r->head.uuid, &table, NULL) < 0)
+		record_read(r->in, REC_TABL, p->table_pos, r->head.uuid, &table, NULL) < 0)
 		return 0;
 	rc = layout_tabl_decode(table.body, table.body_len, &r->head, &t, NULL);
 	if (rc < 0 || t.number != number || t.stored_len > p->table_pos) {
@@ -180,7 +180,7 @@ static bool is_hole(const struct recover *r, size_t stored, uint64_t content)
 
 /* The frame at the start of r->frame, of which n bytes are there. 0: taken, *stored gets its size. */
 static int walk_frame(struct recover *r, size_t n, uint64_t chunk_end, size_t *stored,
-		      struct err *why, struct err *e)
+	struct err *why, struct err *e)
 {
 	uint64_t off = image_writer_offset(r->w), len = block_len(r, off);
 	unsigned long long content = ZSTD_getFrameContentSize(r->frame, n);
@@ -191,9 +191,8 @@ static int walk_frame(struct recover *r, size_t n, uint64_t chunk_end, size_t *s
 		return err_set(why, ERR_DAMAGED, 0, "its table is lost, and its frames end here");
 	/* Free space can't be told from zeros any more: zeros are the side that loses nothing. */
 	if (content <= chunk_end - off && is_hole(r, *stored, content) &&
-	    (content % r->head.block_bytes == 0 || off + content == r->head.source_bytes))
-		return image_writer_hole(r->w, ENTRY_ZERO,
-					 div_up(content, r->head.block_bytes), e);
+		(content % r->head.block_bytes == 0 || off + content == r->head.source_bytes))
+		return image_writer_hole(r->w, ENTRY_ZERO, div_up(content, r->head.block_bytes), e);
 	if (unpacker_unpack(r->u, r->frame, *stored, r->plain, (size_t)len, why) < 0)
 		return -ERR_DAMAGED;
 	hash_bytes(r->head.hash, r->plain, (size_t)len, hash);
@@ -202,10 +201,9 @@ static int walk_frame(struct recover *r, size_t n, uint64_t chunk_end, size_t *s
 
 /* A chunk without its table: frame after frame, up to `limit` in the file. */
 static int without_table(struct recover *r, const struct chunk_place *p, uint64_t limit,
-			 uint64_t chunk_end, struct err *e)
+	uint64_t chunk_end, struct err *e)
 {
-	uint64_t pos = p->chunk_pos == 0 ? 0
-					 : p->chunk_pos + CHNK_FRAME_BYTES;
+	uint64_t pos = p->chunk_pos == 0 ? 0 : p->chunk_pos + CHNK_FRAME_BYTES;
 	size_t bound = block_bound(r->head.block_bytes);
 	struct err why;
 	int rc = 0;
@@ -235,7 +233,7 @@ static int without_table(struct recover *r, const struct chunk_place *p, uint64_
 
 /* Where the frames of a chunk end at the latest: where the next known structure begins. */
 static uint64_t frames_limit(const struct recover *r, const struct chunk_place *places,
-			     uint64_t number, uint64_t chunks)
+	uint64_t number, uint64_t chunks)
 {
 	if (places[number].table_pos != 0)
 		return places[number].table_pos;
@@ -256,7 +254,7 @@ static int recover_chunks(struct recover *r, const struct chunk_place *places, s
 		rc = with_table(r, &places[n], n, e);
 		if (rc == 0)
 			rc = without_table(r, &places[n], frames_limit(r, places, n, chunks), end,
-					   e);
+				e);
 	}
 	report_loss(r);
 	return rc < 0 ? rc : 0;
@@ -268,14 +266,14 @@ static int recover_run(struct recover *r, struct dev *out, struct err *e)
 	uint8_t root[SHA256_BYTES];
 	int rc = unpacker_new(&r->u, e);
 
-	r->frame = malloc(max_u64(block_bound(r->head.block_bytes),
-				  hole_stored_bytes(HOLE_MAX_BYTES)));
+	r->frame = malloc(
+		max_u64(block_bound(r->head.block_bytes), hole_stored_bytes(HOLE_MAX_BYTES)));
 	r->plain = malloc(r->head.block_bytes);
 	if (rc == 0 && (r->frame == NULL || r->plain == NULL))
 		rc = err_nomem(e);
 	if (rc == 0)
 		rc = recover_find_chunks(r->in, &r->head, r->head_len, &places,
-					 &r->report->index_lost, e);
+			&r->report->index_lost, e);
 	if (rc == 0)
 		rc = image_writer_new(out, &r->head, false, &r->w, e);
 	if (rc == 0)
@@ -293,10 +291,10 @@ static int recover_run(struct recover *r, struct dev *out, struct err *e)
 }
 
 int recover_image(struct dev *in, struct dev *out, recover_lost_fn *lost, void *user,
-		  struct recover_report *report, struct err *e)
+	struct recover_report *report, struct err *e)
 {
-	struct recover r = {.in = in, .lost = lost, .user = user, .report = report};
-	struct record head = {0};
+	struct recover r = { .in = in, .lost = lost, .user = user, .report = report };
+	struct record head = { 0 };
 	int rc;
 
 	memset(report, 0, sizeof(*report));

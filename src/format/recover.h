@@ -11,8 +11,8 @@
 #include "format/writer.h"
 
 struct recover_report {
-	bool head_copied;    /* HEAD was lost, and its copy was used */
-	bool index_lost;     /* INDX was lost, and the file was searched */
+	bool head_copied;     /* HEAD was lost, and its copy was used */
+	bool index_lost;      /* INDX was lost, and the file was searched */
 	uint64_t tables_lost; /* chunks that were walked frame by frame */
 	uint64_t chunks_lost; /* chunks of which nothing was found */
 	uint64_t lost_bytes, lost_ranges;
@@ -21,13 +21,13 @@ struct recover_report {
 
 /* Called for each range that is lost, ascending; file_off is 0 when not known. */
 typedef void recover_lost_fn(void *user, uint64_t off, uint64_t len, uint64_t file_off,
-			     const char *why);
+	const char *why);
 
 /*
  * Recover `in` into `out`, an empty file; both stay the caller's. 0, also when something was lost:
  * see the report. ERR_FORMAT when neither HEAD nor its copy is there.
  */
 int recover_image(struct dev *in, struct dev *out, recover_lost_fn *lost, void *user,
-		  struct recover_report *report, struct err *e);
+	struct recover_report *report, struct err *e);
 
 #endif

@@ -19,7 +19,7 @@
 
 /* The frame at pos as HEAD or COPY. */
 static int try_head(struct dev *in, enum record_type type, uint64_t pos, struct layout_head *head,
-		    struct record *r, struct err *e)
+	struct record *r, struct err *e)
 {
 	int rc = record_read(in, type, pos, NULL, r, e);
 
@@ -51,7 +51,7 @@ static int find_copy(struct dev *in, struct layout_head *head, struct record *r,
 			break;
 		for (size_t i = n; rc < 0 && i-- > SIGNATURE_AT;)
 			if (window[i] == 'I' && n - i >= SIGNATURE_BYTES &&
-			    memcmp(window + i, "IMGTCOPY", SIGNATURE_BYTES) == 0)
+				memcmp(window + i, "IMGTCOPY", SIGNATURE_BYTES) == 0)
 				rc = try_head(in, REC_COPY, from + i - SIGNATURE_AT, head, r, e);
 		end = from;
 	}
@@ -60,7 +60,7 @@ static int find_copy(struct dev *in, struct layout_head *head, struct record *r,
 }
 
 int recover_find_head(struct dev *in, struct layout_head *head, struct record *r,
-		      uint64_t *head_len, bool *copied, struct err *e)
+	uint64_t *head_len, bool *copied, struct err *e)
 {
 	int rc = try_head(in, REC_HEAD, 0, head, r, e);
 
@@ -71,17 +71,17 @@ int recover_find_head(struct dev *in, struct layout_head *head, struct record *r
 	}
 	if (rc < 0)
 		return err_set(e, ERR_FORMAT, 0, "%s: neither HEAD nor a copy of it was found",
-			       dev_name(in));
+			dev_name(in));
 	*head_len = layout_record_len(REC_HEAD, 0, HEAD_FIXED_BYTES + head->text_len);
 	return 0;
 }
 
 /* The places as INDX tells them: the whole index or nothing. */
 static int from_index(struct dev *in, const struct layout_head *head, uint64_t head_len,
-		      struct chunk_place *places, struct err *e)
+	struct chunk_place *places, struct err *e)
 {
 	uint64_t tail_pos, chunks = layout_chunk_count(head);
-	struct record indx = {0};
+	struct record indx = { 0 };
 	struct layout_tail tail;
 	int rc = image_find_tail(in, head->uuid, &tail, &tail_pos, e);
 
@@ -93,14 +93,14 @@ static int from_index(struct dev *in, const struct layout_head *head, uint64_t h
 		struct layout_indx_entry x;
 
 		layout_indx_entry_decode(indx.body + INDX_FIXED_BYTES + i * INDX_ENTRY_BYTES, &x);
-		places[i] = (struct chunk_place){x.chunk_pos, x.table_pos, x.table_len};
+		places[i] = (struct chunk_place){ x.chunk_pos, x.table_pos, x.table_len };
 	}
 	free(indx.frame);
 	return rc;
 }
 
 static void found_chunk(struct dev *in, const struct layout_head *head, uint64_t pos,
-			struct chunk_place *places)
+	struct chunk_place *places)
 {
 	struct layout_chnk c;
 	struct record r;
@@ -113,7 +113,7 @@ static void found_chunk(struct dev *in, const struct layout_head *head, uint64_t
 }
 
 static void found_table(struct dev *in, const struct layout_head *head, uint64_t pos,
-			struct chunk_place *places)
+	struct chunk_place *places)
 {
 	struct layout_tabl t;
 	struct record r;
@@ -128,7 +128,7 @@ static void found_table(struct dev *in, const struct layout_head *head, uint64_t
 }
 
 static void search_window(struct dev *in, const struct layout_head *head, const uint8_t *p,
-			  size_t n, uint64_t off, struct chunk_place *places)
+	size_t n, uint64_t off, struct chunk_place *places)
 {
 	const uint8_t *at = p;
 
@@ -147,7 +147,7 @@ static void search_window(struct dev *in, const struct layout_head *head, const 
 
 /* Every byte of the file. What can't be read is passed over: nothing can be found there. */
 static int search(struct dev *in, const struct layout_head *head, struct chunk_place *places,
-		  struct err *e)
+	struct err *e)
 {
 	uint8_t *window = malloc(WINDOW_BYTES + SIGNATURE_BYTES);
 
@@ -174,7 +174,7 @@ static void join_places(struct chunk_place *places, uint64_t chunks, uint64_t he
 }
 
 int recover_find_chunks(struct dev *in, const struct layout_head *head, uint64_t head_len,
-			struct chunk_place **places, bool *searched, struct err *e)
+	struct chunk_place **places, bool *searched, struct err *e)
 {
 	uint64_t chunks = layout_chunk_count(head);
 	int rc = 0;

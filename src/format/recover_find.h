@@ -17,13 +17,13 @@ struct chunk_place {
  * caller frees. ERR_FORMAT when there is neither.
  */
 int recover_find_head(struct dev *in, struct layout_head *head, struct record *r,
-		      uint64_t *head_len, bool *copied, struct err *e);
+	uint64_t *head_len, bool *copied, struct err *e);
 
 /*
  * The places of all chunks (calloc'ed, layout_chunk_count of them), from INDX, or by searching the
  * whole file for records of this run; *searched says which.
  */
 int recover_find_chunks(struct dev *in, const struct layout_head *head, uint64_t head_len,
-			struct chunk_place **places, bool *searched, struct err *e);
+	struct chunk_place **places, bool *searched, struct err *e);
 
 #endif

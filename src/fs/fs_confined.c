@@ -18,20 +18,20 @@
 
 struct fs_limits fs_limits_default(void)
 {
-	return (struct fs_limits){.memory_bytes = 8 * GIB, .cpu_s = 600, .idle_ms = 60000};
+	return (struct fs_limits){ .memory_bytes = 8 * GIB, .cpu_s = 600, .idle_ms = 60000 };
 }
 
 /* In the child. Whatever fails here ends it without a result, which the parent reports. */
 static void child(int fd, void *shared, void *user)
 {
 	struct dev *like = user, *d = NULL;
-	struct fs_report r = {0};
+	struct fs_report r = { 0 };
 	struct map *m = NULL;
 	uint8_t *bytes = NULL, *result;
 	size_t len;
 
 	if (dev_open_remote(like, fd, shared, &d, NULL) < 0 || fs_map(d, &m, &r, NULL) < 0 ||
-	    map_encode(m, &bytes, &len, NULL) < 0)
+		map_encode(m, &bytes, &len, NULL) < 0)
 		_exit(1);
 	result = malloc(sizeof(r) + len);
 	if (result == NULL)
@@ -53,7 +53,7 @@ static void tame(char *s, size_t cap)
 }
 
 static int take_result(const struct dev *d, const uint8_t *p, size_t len, struct map **out,
-		       struct fs_report *r, struct err *e)
+	struct fs_report *r, struct err *e)
 {
 	struct map *m = NULL;
 	uint8_t used_only;
@@ -84,7 +84,7 @@ static int take_result(const struct dev *d, const uint8_t *p, size_t len, struct
 
 /* R2: what can't be known is data, and the report says why. */
 static int all_blocks(struct dev *d, const char *why, struct map **out, struct fs_report *r,
-		      struct err *e)
+	struct err *e)
 {
 	char type[sizeof(r->type)], label[sizeof(r->label)], uuid[sizeof(r->uuid)];
 
@@ -101,11 +101,11 @@ static int all_blocks(struct dev *d, const char *why, struct map **out, struct f
 }
 
 int fs_map_confined(struct dev *d, const struct fs_limits *limits, struct map **out,
-		    struct fs_report *r, struct err *e)
+	struct fs_report *r, struct err *e)
 {
-	struct confine_limits l = {.memory_bytes = limits->memory_bytes, .cpu_s = limits->cpu_s};
+	struct confine_limits l = { .memory_bytes = limits->memory_bytes, .cpu_s = limits->cpu_s };
 	struct confined *c = NULL;
-	struct err why = {0};
+	struct err why = { 0 };
 	char how[96] = "", reason[sizeof(r->reason)];
 	uint8_t *result = NULL;
 	size_t len = 0;
@@ -115,13 +115,14 @@ int fs_map_confined(struct dev *d, const struct fs_limits *limits, struct map **
 	rc = confine_start(child, d, REMOTE_SHARED_BYTES, &l, &c, &why);
 	if (rc == 0)
 		rc = remote_serve(confined_fd(c), confined_shared(c), d, RESULT_MAX_BYTES,
-				  limits->idle_ms, &result, &len, &why);
+			limits->idle_ms, &result, &len, &why);
 	if (rc == 0)
 		rc = take_result(d, result, len, out, r, &why);
 	confine_end(c, how, sizeof(how));
 	free(result);
 	if (rc == 0)
 		return 0;
-	snprintf(reason, sizeof(reason), "the file-system parser failed: %.120s (%s)", why.msg, how);
+	snprintf(reason, sizeof(reason), "the file-system parser failed: %.120s (%s)", why.msg,
+		how);
 	return all_blocks(d, reason, out, r, e);
 }

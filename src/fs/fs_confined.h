@@ -18,6 +18,6 @@ struct fs_limits fs_limits_default(void);
 
 /* As fs_map, with the parser in a process of its own. */
 int fs_map_confined(struct dev *d, const struct fs_limits *limits, struct map **out,
-		    struct fs_report *r, struct err *e);
+	struct fs_report *r, struct err *e);
 
 #endif

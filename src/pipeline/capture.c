@@ -129,7 +129,7 @@ static void plan_hole(struct capture_job *c, struct slot *s, uint64_t data, uint
 
 			if (x.kind == MAP_FREE && off + x.len > off + len)
 				len = min_u64(align_down(off + x.len, c->head.block_bytes), end) -
-				      off;
+					off;
 		}
 		s->len += max_u64(len, block_len(c, off));
 	}
@@ -150,7 +150,7 @@ static int capture_plan(struct job *j, struct slot *s, struct err *e)
 	s->map_hint = c->map_hint;
 	/* A chunk is a multiple of the block, not always a power of two. */
 	chunk_end = min_u64((s->off / c->head.chunk_bytes + 1) * c->head.chunk_bytes,
-			    c->head.source_bytes);
+		c->head.source_bytes);
 	hint = s->map_hint;
 	data = find_data(c->c.map, s->off, chunk_end, &hint);
 	if (data < s->off + s->len) {
@@ -195,7 +195,7 @@ static int note_bad(void *user, uint64_t off, uint64_t len, struct err *e)
 static int capture_read_failed(struct job *j, struct slot *s, struct aio_req *r, struct err *e)
 {
 	struct capture_job *c = (struct capture_job *)j;
-	struct rescue_ctx x = {c, s};
+	struct rescue_ctx x = { c, s };
 	struct read_rescue rescue = {
 		.source = c->c.source,
 		.retries = c->c.read_retries,
@@ -290,7 +290,8 @@ static int capture_sink(struct job *j, struct slot *s, struct err *e)
 	if (s->kind == ENTRY_DATA)
 		rc = image_writer_data(c->c.writer, s->out, s->stored, s->hash, e);
 	else
-		rc = image_writer_hole(c->c.writer, s->kind, div_up(s->len, c->head.block_bytes), e);
+		rc = image_writer_hole(c->c.writer, s->kind, div_up(s->len, c->head.block_bytes),
+			e);
 	update_progress(c);
 	return rc;
 }
@@ -303,8 +304,8 @@ static int capture_finish(struct job *j, struct err *e)
 
 	if (!j->cut && image_writer_offset(c->c.writer) != c->head.source_bytes)
 		return err_set(e, ERR_INTERNAL, 0, "%s: imaged up to %" PRIu64 " of %" PRIu64,
-			       dev_name(c->c.source), image_writer_offset(c->c.writer),
-			       c->head.source_bytes);
+			dev_name(c->c.source), image_writer_offset(c->c.writer),
+			c->head.source_bytes);
 	pthread_mutex_lock(&j->lock);
 	bad = j->progress.bad_bytes;
 	if (bad > 0 && !j->cut && j->error.code == ERR_OK)
@@ -337,9 +338,9 @@ static int capture_check(const struct capture *c, struct err *e)
 		return rc;
 	if (map_size(c->map) != c->head->source_bytes || dev_size(c->source) < map_size(c->map))
 		return err_set(e, ERR_INTERNAL, 0,
-			       "%s: sizes differ: device %" PRIu64 ", map %" PRIu64 ", head %" PRIu64,
-			       dev_name(c->source), dev_size(c->source), map_size(c->map),
-			       c->head->source_bytes);
+			"%s: sizes differ: device %" PRIu64 ", map %" PRIu64 ", head %" PRIu64,
+			dev_name(c->source), dev_size(c->source), map_size(c->map),
+			c->head->source_bytes);
 	return 0;
 }
 

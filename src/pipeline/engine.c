@@ -1,10 +1,9 @@
 /* The life of a job: its threads, its settings, its end. */
-#include "pipeline/engine_int.h"
-
 #include <signal.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "pipeline/engine_int.h"
 
 static unsigned clamp_unsigned(unsigned v, unsigned low, unsigned high)
 {
@@ -358,8 +357,8 @@ static bool over(struct job *j)
 
 int job_wait(struct job *j, int timeout_ms, struct err *e)
 {
-	uint64_t end_ns = timeout_ms < 0 ? UINT64_MAX
-					 : clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+	uint64_t end_ns =
+		timeout_ms < 0 ? UINT64_MAX : clock_ns() + (uint64_t)timeout_ms * NS_PER_MS;
 	bool ended;
 
 	pthread_mutex_lock(&j->lock);

@@ -37,7 +37,7 @@ struct slot {
 	size_t stored; /* frame bytes in `out` (capture) or `in` (the others) */
 	uint8_t hash[HASH_MAX_BYTES];
 	int level;
-	size_t map_hint; /* capture: position in the map of `off` */
+	size_t map_hint;	  /* capture: position in the map of `off` */
 	struct chunk_entry entry; /* restore, verify */
 	bool lost;		  /* restore, verify: the block did not hold, and the job goes on */
 
@@ -91,11 +91,12 @@ struct rate_sample {
 
 struct job {
 	const struct job_ops *ops;
-	struct dev *input;  /* what is read asynchronously */
-	struct dev *output; /* what engine_write writes to; may be NULL */
+	struct dev *input;	    /* what is read asynchronously */
+	struct dev *output;	    /* what engine_write writes to; may be NULL */
 	size_t in_bytes, out_bytes; /* buffers of a slot */
 	unsigned max_pieces;	    /* reads of a slot */
-	uint64_t stop_multiple; /* a stop "after the chunk" is taken at these source offsets; 0: at once */
+	uint64_t
+		stop_multiple; /* a stop "after the chunk" is taken at these source offsets; 0: at once */
 
 	/* Reader thread only. */
 	struct aio *read_aio;
@@ -148,8 +149,7 @@ void engine_fini(struct job *j);
 /* plan: read [off, off + len) of the input into buf, which is in s->in. */
 void engine_add_read(struct slot *s, uint64_t off, void *buf, size_t len);
 /* sink: write [buf, buf + len) of the slot's memory to the output; completes later. */
-int engine_write(struct job *j, struct slot *s, uint64_t off, void *buf, size_t len,
-		 struct err *e);
+int engine_write(struct job *j, struct slot *s, uint64_t off, void *buf, size_t len, struct err *e);
 /* Any stage: add a bad range to the slot; adjacent ones are merged. */
 int slot_add_bad(struct slot *s, uint64_t off, uint64_t len, struct err *e);
 /* Any thread: note what was lost (kept up to a limit, counted beyond it). */

@@ -1,9 +1,9 @@
 /* Progress snapshots, and what was lost on the way. */
-#include "pipeline/engine_int.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "pipeline/engine_int.h"
 
 #define SAMPLE_NS (250 * NS_PER_MS)
 
@@ -13,7 +13,7 @@ void engine_sample(struct job *j, uint64_t now_ns)
 
 	if (now_ns - j->samples[last].at_ns < SAMPLE_NS)
 		return;
-	j->samples[j->sample_next] = (struct rate_sample){now_ns, j->progress.done_bytes};
+	j->samples[j->sample_next] = (struct rate_sample){ now_ns, j->progress.done_bytes };
 	j->sample_next = (j->sample_next + 1) % RATE_SAMPLES;
 }
 
@@ -24,7 +24,7 @@ static uint64_t rate(const struct job *j, uint64_t now_ns)
 	uint64_t ns;
 
 	if (oldest.at_ns == 0)
-		oldest = (struct rate_sample){j->started_ns, 0};
+		oldest = (struct rate_sample){ j->started_ns, 0 };
 	ns = now_ns - oldest.at_ns;
 	if (ns == 0)
 		return 0;

@@ -3,12 +3,11 @@
  * free slot while a read could be taken back. Workers: any ticket that is read, oldest first.
  * Ordered end: the tickets in their order; its writes complete in any order.
  */
-#include "pipeline/engine_int.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "pipeline/engine_int.h"
 
 /* How many reads are queued before the kernel is told: few calls, and no idle device. */
 #define KICK_BATCH 4
@@ -43,7 +42,7 @@ static enum take take_slot(struct job *j, bool block, struct slot **out, struct 
 
 	*out = NULL;
 	pthread_mutex_lock(&j->lock);
-	j->reader_doing = (struct doing){"waits for a free slot", j->reader_doing.off};
+	j->reader_doing = (struct doing){ "waits for a free slot", j->reader_doing.off };
 	while ((t = may_take(j, &until)) == TAKE_LATER && block) {
 		struct timespec ts = clock_timespec(until);
 
@@ -75,7 +74,7 @@ static void charge_rate(struct job *j, uint64_t bytes)
 	if (j->settings.max_bytes_per_s == 0 || bytes == 0)
 		return;
 	j->allowed_ns = max_u64(j->allowed_ns, now) +
-			(uint64_t)((double)bytes * 1e9 / (double)j->settings.max_bytes_per_s);
+		(uint64_t)((double)bytes * 1e9 / (double)j->settings.max_bytes_per_s);
 }
 
 /* With the lock held: the slot has all its bytes. */
@@ -131,7 +130,7 @@ int slot_add_bad(struct slot *s, uint64_t off, uint64_t len, struct err *e)
 		s->bad = grown;
 		s->bad_cap = cap;
 	}
-	s->bad[s->bad_count++] = (struct bad_range){off, len};
+	s->bad[s->bad_count++] = (struct bad_range){ off, len };
 	return 0;
 }
 
@@ -264,7 +263,7 @@ static void thread_ended(struct job *j)
 void *engine_reader_main(void *arg)
 {
 	struct job *j = arg;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (read_all(j, &e) < 0)
 		engine_fail(j, &e);
@@ -272,7 +271,7 @@ void *engine_reader_main(void *arg)
 	while (aio_in_flight(j->read_aio) > 0 && aio_wait(j->read_aio, true) != NULL)
 		;
 	pthread_mutex_lock(&j->lock);
-	j->reader_doing = (struct doing){"is through", j->reader_doing.off};
+	j->reader_doing = (struct doing){ "is through", j->reader_doing.off };
 	j->end_ticket = j->planned;
 	pthread_cond_signal(&j->for_sink);
 	pthread_mutex_unlock(&j->lock);
@@ -306,7 +305,7 @@ void *engine_worker_main(void *arg)
 {
 	struct worker *w = arg;
 	struct job *j = w->job;
-	struct err e = {0};
+	struct err e = { 0 };
 	struct slot *s;
 
 	pthread_mutex_lock(&j->lock);
@@ -402,8 +401,7 @@ static struct slot *wait_worked(struct job *j, int *rc, struct err *e)
 	return s;
 }
 
-int engine_write(struct job *j, struct slot *s, uint64_t off, void *buf, size_t len,
-		 struct err *e)
+int engine_write(struct job *j, struct slot *s, uint64_t off, void *buf, size_t len, struct err *e)
 {
 	int rc = 0;
 
@@ -458,7 +456,8 @@ static int sink_all(struct job *j, struct err *e)
 		if (rc < 0 && !s->writing)
 			return rc;
 		ticket_done(j, s, from);
-		while (rc == 0 && writes_in_flight(j) && aio_in_flight(j->write_aio) > AIO_DEPTH / 2)
+		while (rc == 0 && writes_in_flight(j) &&
+			aio_in_flight(j->write_aio) > AIO_DEPTH / 2)
 			rc = write_back(j, true, e);
 		if (rc < 0)
 			return rc;
@@ -475,7 +474,7 @@ static int sink_all(struct job *j, struct err *e)
 void *engine_sink_main(void *arg)
 {
 	struct job *j = arg;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	if (sink_all(j, &e) < 0)
 		engine_fail(j, &e);

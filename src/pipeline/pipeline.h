@@ -28,7 +28,7 @@ struct job_settings {
 	unsigned depth;		  /* block slots in flight, 2 to 1024 */
 	int level;		  /* zstd level of blocks read from now on (capture) */
 	uint64_t max_bytes_per_s; /* of source (capture) or plain bytes; 0: no limit */
-	unsigned stall_ms; /* nothing moves for so long: the job fails; 0: wait for ever */
+	unsigned stall_ms;	  /* nothing moves for so long: the job fails; 0: wait for ever */
 };
 
 enum on_read_error {
@@ -58,7 +58,7 @@ struct restore {
 	uint64_t source_off, source_len; /* what to restore; len 0: all from source_off on */
 	uint64_t target_off;		 /* where it goes */
 	enum restore_free free;
-	bool target_is_zero;		 /* the target is known to read as zeros: a new file */
+	bool target_is_zero;		  /* the target is known to read as zeros: a new file */
 	enum on_read_error on_read_error; /* zero: damaged and bad ranges are zeroed and counted */
 	struct job_settings settings;
 };
@@ -83,21 +83,21 @@ struct job_progress {
 	uint64_t done_bytes;	      /* of them */
 	uint64_t position;	      /* source offset that the ordered end has reached */
 	uint64_t kind_bytes[ENTRY_KINDS]; /* source bytes by enum entry_kind, done */
-	uint64_t stored_bytes; /* image bytes written (capture) or read (restore, verify) */
+	uint64_t stored_bytes;	  /* image bytes written (capture) or read (restore, verify) */
 	uint64_t committed_bytes; /* image file bytes known to be durable (capture) */
-	uint64_t bad_bytes;    /* unreadable source bytes (capture), lost plain bytes (others) */
+	uint64_t bad_bytes;	  /* unreadable source bytes (capture), lost plain bytes (others) */
 	uint64_t bad_count;
 	uint64_t rate_bytes_per_s; /* moving average over some seconds of done_bytes */
 	uint64_t elapsed_ns, paused_ns;
-	unsigned queued;     /* slots that wait for a worker */
-	unsigned in_flight;  /* slots in use */
+	unsigned queued;    /* slots that wait for a worker */
+	unsigned in_flight; /* slots in use */
 	/* Where the time goes, summed over threads. */
-	uint64_t reading_ns;	/* the reader waiting for the source */
-	uint64_t working_ns;	/* workers busy */
-	uint64_t idle_ns;	/* workers waiting for input */
-	uint64_t writing_ns;	/* the ordered end busy, waiting for the target included */
-	uint64_t ordered_ns;	/* the ordered end waiting for workers */
-	uint64_t full_ns;	/* the reader waiting for a free slot */
+	uint64_t reading_ns; /* the reader waiting for the source */
+	uint64_t working_ns; /* workers busy */
+	uint64_t idle_ns;    /* workers waiting for input */
+	uint64_t writing_ns; /* the ordered end busy, waiting for the target included */
+	uint64_t ordered_ns; /* the ordered end waiting for workers */
+	uint64_t full_ns;    /* the reader waiting for a free slot */
 };
 
 void job_progress(struct job *j, struct job_progress *p);

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 
 static int try_read(const struct read_rescue *r, uint64_t off, uint8_t *buf, size_t len,
-		    unsigned tries, struct err *e)
+	unsigned tries, struct err *e)
 {
 	int rc = -ERR_SOURCE;
 
@@ -16,7 +16,7 @@ static int try_read(const struct read_rescue *r, uint64_t off, uint8_t *buf, siz
 }
 
 static int give_up(const struct read_rescue *r, uint64_t off, uint8_t *buf, size_t len,
-		   struct err *e)
+	struct err *e)
 {
 	if (r->policy == ON_READ_ERROR_ABORT)
 		return -e->code;
@@ -28,8 +28,7 @@ static int give_up(const struct read_rescue *r, uint64_t off, uint8_t *buf, size
  * Halve until it reads or is one sector. Depth is log2(len / sector), and a half that reads costs
  * one request, so that a single bad sector in a block costs about twice the halvings.
  */
-static int halve(const struct read_rescue *r, uint64_t off, uint8_t *buf, size_t len,
-		 struct err *e)
+static int halve(const struct read_rescue *r, uint64_t off, uint8_t *buf, size_t len, struct err *e)
 {
 	size_t sector = dev_info(r->source)->logical_bytes;
 	/* The first half ends at a sector border of the device, whatever off is. */

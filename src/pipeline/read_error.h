@@ -9,7 +9,7 @@
 
 struct read_rescue {
 	struct dev *source;
-	unsigned retries;	       /* of the whole range, and of a single sector */
+	unsigned retries; /* of the whole range, and of a single sector */
 	enum on_read_error policy;
 	/* Called for each sector run that is bad, ascending, its bytes already zeroed. */
 	int (*bad)(void *user, uint64_t off, uint64_t len, struct err *e);
@@ -20,7 +20,6 @@ struct read_rescue {
  * Read [off, off + len) into buf with all means. 0: every byte is right or reported bad and zeroed;
  * negative: the policy is to abort, and *e names the first bad sector.
  */
-int read_rescue(const struct read_rescue *r, uint64_t off, uint8_t *buf, size_t len,
-		struct err *e);
+int read_rescue(const struct read_rescue *r, uint64_t off, uint8_t *buf, size_t len, struct err *e);
 
 #endif

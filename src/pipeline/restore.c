@@ -107,11 +107,11 @@ static int report_bad(struct restore_job *r, const struct slot *s, struct err *e
 	for (size_t i = 0; i < s->bad_count; i++) {
 		if (r->r.on_read_error == ON_READ_ERROR_ABORT)
 			return err_set(e, ERR_SOURCE, 0,
-				       "%s: source range at %" PRIu64 ", %" PRIu64
-				       " bytes, was unreadable when it was imaged",
-				       dev_name(r->base.input), s->bad[i].off, s->bad[i].len);
+				"%s: source range at %" PRIu64 ", %" PRIu64
+				" bytes, was unreadable when it was imaged",
+				dev_name(r->base.input), s->bad[i].off, s->bad[i].len);
 		engine_lost(&r->base, s->bad[i].off, s->bad[i].len, s->entry.file_off,
-			    "unreadable when it was imaged");
+			"unreadable when it was imaged");
 	}
 	return 0;
 }
@@ -192,7 +192,7 @@ static int restore_finish(struct job *j, struct err *e)
 		sum += p.kind_bytes[k];
 	if (sum != r->r.source_len)
 		return err_set(e, ERR_INTERNAL, 0, "%s: %" PRIu64 " of %" PRIu64 " bytes restored",
-			       dev_name(r->r.target), sum, r->r.source_len);
+			dev_name(r->r.target), sum, r->r.source_len);
 	pthread_mutex_lock(&j->lock);
 	if (p.bad_count > 0 && j->error.code == ERR_OK)
 		err_set(&j->error, r->damaged ? ERR_DAMAGED : ERR_BAD_SECTORS, 0,
@@ -227,22 +227,21 @@ static int restore_check(struct restore *r, struct err *e)
 
 	if (r->target == image_file(r->image))
 		return err_set(e, ERR_REFUSED, 0, "%s holds the image that is to be restored",
-			       dev_name(r->target));
+			dev_name(r->target));
 	if (!t->writable || t->sequential)
 		return err_set(e, ERR_USAGE, 0, "%s can't be restored to: %s", dev_name(r->target),
-			       t->sequential ? "it is a pipe" : "it is open for reading only");
+			t->sequential ? "it is a pipe" : "it is open for reading only");
 	if (r->source_len == 0 && r->source_off <= size)
 		r->source_len = size - r->source_off;
 	if (!range_inside(r->source_off, r->source_len, size))
 		return err_set(e, ERR_USAGE, 0,
-			       "range at %" PRIu64 ", %" PRIu64 " bytes, is not inside the image of "
-			       "%" PRIu64 " bytes",
-			       r->source_off, r->source_len, size);
+			"range at %" PRIu64 ", %" PRIu64 " bytes, is not inside the image of "
+			"%" PRIu64 " bytes",
+			r->source_off, r->source_len, size);
 	if (!range_inside(r->target_off, r->source_len, dev_size(r->target)))
 		return err_set(e, ERR_REFUSED, 0,
-			       "%s has %" PRIu64 " bytes: too small for %" PRIu64 " at %" PRIu64,
-			       dev_name(r->target), dev_size(r->target), r->source_len,
-			       r->target_off);
+			"%s has %" PRIu64 " bytes: too small for %" PRIu64 " at %" PRIu64,
+			dev_name(r->target), dev_size(r->target), r->source_len, r->target_off);
 	return 0;
 }
 

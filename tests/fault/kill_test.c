@@ -5,6 +5,7 @@
  * image that was cut.
  */
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -64,18 +65,18 @@ static const struct dev_ops kill_ops = {
 /* The child: capture into dir/name until the limit kills it. Never returns. */
 static void child(struct help *h, const char *name, uint64_t limit)
 {
-	struct kill_dev k = {.limit = limit};
+	struct kill_dev k = { .limit = limit };
 	uint8_t root[SHA256_BYTES];
 	struct image_writer *w = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	k.under = help_open(h, name, DEV_WRITE | DEV_CREATE);
 	if (dev_init(&k.base, &kill_ops, "kill", &e) < 0)
 		_exit(1);
 	k.base.info = *dev_info(k.under);
 	if (image_writer_new(&k.base, &h->head, false, &w, &e) < 0 ||
-	    help_capture_job(h, NULL, w, ON_READ_ERROR_ABORT, &e) != ERR_OK ||
-	    image_writer_finish(w, root, &e) < 0)
+		help_capture_job(h, NULL, w, ON_READ_ERROR_ABORT, &e) != ERR_OK ||
+		image_writer_finish(w, root, &e) < 0)
 		_exit(2);
 	_exit(0);
 }
@@ -87,7 +88,7 @@ static void assert_resumes(struct help *h, const char *name)
 	struct image_writer *w = NULL;
 	struct layout_head head = h->head;
 	uint8_t root[SHA256_BYTES];
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_true(image_open(out, &image, &e) < 0);
 	assert_ok(image_writer_resume(out, &head, false, &w, &e), &e);

@@ -1,6 +1,4 @@
 /* Capture: the right bytes, whatever the workers, the errors and the interruptions. */
-#include "image_help.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +6,7 @@
 
 #include "base/mem.h"
 #include "device/dev_fault.h"
+#include "image_help.h"
 
 #define SIZE (3 * 1024 * 1024 + 777)
 
@@ -62,7 +61,7 @@ static void test_same_bytes_for_any_workers(void **state)
 static void test_free_space_is_not_read(void **state)
 {
 	struct fault_rule rules[256];
-	struct fault_plan plan = {.rules = rules};
+	struct fault_plan plan = { .rules = rules };
 	struct dev *faulty;
 	struct help h;
 	struct err e;
@@ -71,14 +70,15 @@ static void test_free_space_is_not_read(void **state)
 	help_init(&h, SIZE, 3);
 	for (size_t i = 0; i < map_count(h.map); i++) {
 		struct extent x = map_at(h.map, i);
-		uint64_t from = align_up(x.off, HELP_BLOCK), to = align_down(x.off + x.len, HELP_BLOCK);
+		uint64_t from = align_up(x.off, HELP_BLOCK),
+			 to = align_down(x.off + x.len, HELP_BLOCK);
 
 		if (x.kind == MAP_FREE && from < to && plan.rule_count < 256)
-			rules[plan.rule_count++] = (struct fault_rule){.op = FAULT_READ,
-								       .action = FAULT_FAIL,
-								       .sticky = true,
-								       .off = from,
-								       .len = to - from};
+			rules[plan.rule_count++] = (struct fault_rule){ .op = FAULT_READ,
+				.action = FAULT_FAIL,
+				.sticky = true,
+				.off = from,
+				.len = to - from };
 	}
 	assert_true(plan.rule_count > 3);
 	assert_ok(dev_open_fault(h.source, &plan, &faulty, &e), &e);
@@ -104,9 +104,12 @@ static uint64_t data_sector(struct help *h)
 
 static struct dev *with_bad_sectors(struct help *h, uint64_t off, uint64_t len)
 {
-	struct fault_rule rule = {
-		.op = FAULT_READ, .action = FAULT_FAIL, .sticky = true, .off = off, .len = len};
-	struct fault_plan plan = {.rules = &rule, .rule_count = 1};
+	struct fault_rule rule = { .op = FAULT_READ,
+		.action = FAULT_FAIL,
+		.sticky = true,
+		.off = off,
+		.len = len };
+	struct fault_plan plan = { .rules = &rule, .rule_count = 1 };
 	struct dev *faulty;
 	struct err e;
 
@@ -198,7 +201,7 @@ static void test_bad_blocks_and_end(void **state)
 	assert_ok(image_open(out, &image, &e), &e);
 	assert_true(image_facts(image)->tail.kind_bytes[ENTRY_BAD] > HELP_CHUNK - HELP_BLOCK);
 	assert_in_range(image_facts(image)->tail.bad_range_bytes, HELP_CHUNK + 100,
-			HELP_CHUNK + 100 + 1023);
+		HELP_CHUNK + 100 + 1023);
 	assert_ok(image_dev(image, 0, &dev, &e), &e);
 	assert_int_equal(dev_read(dev, h.size - 1, &byte, 1, &e), -ERR_SOURCE);
 	dev_close(dev);
@@ -211,8 +214,8 @@ static void test_bad_blocks_and_end(void **state)
 /* LESSONS 3 and 15: stop after a chunk, go on, and no byte differs; earlier ranges are not read. */
 static void test_cancel_and_resume(void **state)
 {
-	struct fault_rule slow = {.op = FAULT_READ, .action = FAULT_DELAY, .delay_ms = 2};
-	struct fault_plan plan = {.rules = &slow, .rule_count = 1};
+	struct fault_rule slow = { .op = FAULT_READ, .action = FAULT_DELAY, .delay_ms = 2 };
+	struct fault_plan plan = { .rules = &slow, .rule_count = 1 };
 	struct image_writer *w = NULL;
 	struct job_progress p;
 	struct capture c;
@@ -229,11 +232,11 @@ static void test_cancel_and_resume(void **state)
 	assert_ok(dev_open_fault(h.source, &plan, &faulty, &e), &e);
 	out = help_open(&h, "cut", DEV_WRITE | DEV_CREATE);
 	assert_ok(image_writer_new(out, &h.head, false, &w, &e), &e);
-	c = (struct capture){.source = faulty,
-			     .map = h.map,
-			     .writer = w,
-			     .head = &h.head,
-			     .settings = help_settings(1, 2)};
+	c = (struct capture){ .source = faulty,
+		.map = h.map,
+		.writer = w,
+		.head = &h.head,
+		.settings = help_settings(1, 2) };
 	assert_ok(job_capture(&c, &j, &e), &e);
 	do {
 		assert_int_equal(job_wait(j, 1, &e), 0);
@@ -281,8 +284,11 @@ static void test_live_settings_and_pause(void **state)
 	out = help_open(&h, "set", DEV_WRITE | DEV_CREATE);
 	assert_ok(image_writer_new(out, &h.head, false, &w, &e), &e);
 	s.max_bytes_per_s = 4 << 20;
-	c = (struct capture){
-		.source = h.source, .map = h.map, .writer = w, .head = &h.head, .settings = s};
+	c = (struct capture){ .source = h.source,
+		.map = h.map,
+		.writer = w,
+		.head = &h.head,
+		.settings = s };
 	assert_ok(job_capture(&c, &j, &e), &e);
 	job_pause(j);
 	assert_int_equal(job_wait(j, 20, &e), 0);
@@ -339,8 +345,11 @@ static void test_rate_limit(void **state)
 	out = help_open(&h, "a", DEV_WRITE | DEV_CREATE);
 	assert_ok(image_writer_new(out, &h.head, false, &w, &e), &e);
 	s.max_bytes_per_s = 1 << 20;
-	c = (struct capture){
-		.source = h.source, .map = h.map, .writer = w, .head = &h.head, .settings = s};
+	c = (struct capture){ .source = h.source,
+		.map = h.map,
+		.writer = w,
+		.head = &h.head,
+		.settings = s };
 	assert_ok(job_capture(&c, &j, &e), &e);
 	assert_int_equal(job_wait(j, -1, &e), 1);
 	assert_int_equal(e.code, ERR_OK);
@@ -366,11 +375,11 @@ static void test_close_while_running(void **state)
 	help_init(&h, SIZE, 29);
 	out = help_open(&h, "a", DEV_WRITE | DEV_CREATE);
 	assert_ok(image_writer_new(out, &h.head, false, &w, &e), &e);
-	c = (struct capture){.source = h.source,
-			     .map = h.map,
-			     .writer = w,
-			     .head = &h.head,
-			     .settings = help_settings(4, 16)};
+	c = (struct capture){ .source = h.source,
+		.map = h.map,
+		.writer = w,
+		.head = &h.head,
+		.settings = help_settings(4, 16) };
 	for (int i = 0; i < 20; i++) {
 		/* The writer is behind the job's position after a cancel: only the joining counts. */
 		assert_ok(job_capture(&c, &j, &e), &e);
@@ -389,9 +398,12 @@ static void test_close_while_running(void **state)
 /* LESSONS 39: a source or target that does not answer is an error that says who waits for whom. */
 static void stall(enum fault_op op, int want, const char *says)
 {
-	struct fault_rule rule = {
-		.op = op, .action = FAULT_DELAY, .nth = 1, .sticky = true, .delay_ms = 1200};
-	struct fault_plan plan = {.rules = &rule, .rule_count = 1};
+	struct fault_rule rule = { .op = op,
+		.action = FAULT_DELAY,
+		.nth = 1,
+		.sticky = true,
+		.delay_ms = 1200 };
+	struct fault_plan plan = { .rules = &rule, .rule_count = 1 };
 	struct image_writer *w = NULL;
 	struct capture c;
 	struct dev *out, *slow;
@@ -405,11 +417,11 @@ static void stall(enum fault_op op, int want, const char *says)
 	out = help_open(&h, "a", DEV_WRITE | DEV_CREATE);
 	assert_ok(dev_open_fault(op == FAULT_READ ? h.source : out, &plan, &slow, &e), &e);
 	assert_ok(image_writer_new(op == FAULT_READ ? out : slow, &h.head, false, &w, &e), &e);
-	c = (struct capture){.source = op == FAULT_READ ? slow : h.source,
-			     .map = h.map,
-			     .writer = w,
-			     .head = &h.head,
-			     .settings = help_settings(2, 4)};
+	c = (struct capture){ .source = op == FAULT_READ ? slow : h.source,
+		.map = h.map,
+		.writer = w,
+		.head = &h.head,
+		.settings = help_settings(2, 4) };
 	c.settings.stall_ms = 300;
 	assert_ok(job_capture(&c, &j, &e), &e);
 	assert_int_equal(job_wait(j, 10000, &e), 1);

@@ -1,5 +1,6 @@
 #include "ext_helper.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -276,11 +277,9 @@ struct map *ext_dumped_map(const char *name, uint64_t base, uint64_t size)
 	return m;
 }
 
-void ext_restore(struct dev *d, const struct map *m, const char *name)
+static bool restore_to(int fd, struct dev *d, const struct map *m, struct err *e)
 {
 	static uint8_t data[256 * KIB], garbage[256 * KIB];
-	int fd = open_file(name, O_RDWR | O_CREAT | O_TRUNC);
-	struct err e = { 0 };
 
 	memset(garbage, 0xa5, sizeof(garbage));
 	for (size_t i = 0; i < map_count(m); i++) {
@@ -288,16 +287,49 @@ void ext_restore(struct dev *d, const struct map *m, const char *name)
 
 		for (uint64_t done = 0; done < x.len;) {
 			size_t n = (size_t)min_u64(x.len - done, sizeof(data));
+			bool is_data = x.kind == MAP_DATA;
 
-			if (x.kind == MAP_DATA && dev_read(d, x.off + done, data, n, &e) < 0)
-				fail_msg("%s", e.msg);
-			assert_int_equal(pwrite(fd, x.kind == MAP_DATA ? data : garbage, n,
-						 (off_t)(x.off + done)),
-				n);
+			if (is_data && dev_read(d, x.off + done, data, n, e) < 0)
+				return false;
+			if (pwrite(fd, is_data ? data : garbage, n, (off_t)(x.off + done)) !=
+				(ssize_t)n) {
+				err_set(e, ERR_TARGET, errno, "write the copy");
+				return false;
+			}
 			done += n;
 		}
 	}
+	return true;
+}
+
+void ext_restore(struct dev *d, const struct map *m, const char *name)
+{
+	int fd = open_file(name, O_RDWR | O_CREAT | O_TRUNC);
+	struct err e = { 0 };
+
+	if (!restore_to(fd, d, m, &e))
+		fail_msg("%s", e.msg);
 	close(fd);
+}
+
+int ext_copy_main(const char *source, const char *copy)
+{
+	int fd = open(copy, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	struct fs_report r = { 0 };
+	struct err e = { 0 };
+	struct dev *d = NULL;
+	struct map *m = NULL;
+	bool ok = fd >= 0 && dev_open(source, 0, &d, &e) == 0 && fs_map(d, &m, &r, &e) == 0 &&
+		  restore_to(fd, d, m, &e);
+
+	if (ok)
+		printf("used_only=%d free=%" PRIu64 " note=%s reason=%s\n", r.used_only, r.free_bytes,
+			r.note, r.reason);
+	else
+		fprintf(stderr, "%s\n", e.msg);
+	map_free(m);
+	dev_close(d);
+	return ok && close(fd) == 0 ? 0 : 1;
 }
 
 void ext_assert_free_within(const struct map *m, const struct map *limit)

@@ -46,6 +46,12 @@ struct map *ext_dumped_map(const char *name, uint64_t base, uint64_t size);
 /* A copy of the data of a map, everything else filled with garbage. */
 void ext_restore(struct dev *d, const struct map *m, const char *name);
 
+/*
+ * For the tests with root: `PROGRAM --copy SOURCE COPY` writes such a copy and prints
+ * "used_only=N free=N note=... reason=...". Returns the exit status.
+ */
+int ext_copy_main(const char *source, const char *copy);
+
 /* The map holds nothing free that is not free in `limit`. */
 void ext_assert_free_within(const struct map *m, const struct map *limit);
 void ext_assert_equal_maps(const struct map *got, const struct map *want, const char *what);

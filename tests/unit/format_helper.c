@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "codec/block.h"
+#include "device/dev_ops.h"
 
 static char dir[128];
 
@@ -312,4 +313,131 @@ int format_run(const char *fmt, ...)
 	assert_true(n > 0 && (size_t)n < sizeof(command));
 	status = system(command);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+/* ---- The log ---- */
+
+#define NOTES_MAX 20000
+
+struct log {
+	struct dev dev;
+	uint8_t *bytes;
+	uint64_t capacity;
+	/* Locks: only this one, for all below. */
+	pthread_mutex_t lock;
+	struct format_note notes[NOTES_MAX];
+	size_t count;
+	uint64_t now;
+};
+
+static size_t begin(struct dev *d, enum format_op op, uint64_t off, uint64_t len)
+{
+	struct log *g = (struct log *)d;
+	size_t i;
+
+	pthread_mutex_lock(&g->lock);
+	assert_true(g->count < NOTES_MAX);
+	i = g->count++;
+	g->notes[i] = (struct format_note){ op, off, len, ++g->now, 0 };
+	pthread_mutex_unlock(&g->lock);
+	return i;
+}
+
+static void end(struct dev *d, size_t i)
+{
+	struct log *g = (struct log *)d;
+
+	pthread_mutex_lock(&g->lock);
+	g->notes[i].end = ++g->now;
+	pthread_mutex_unlock(&g->lock);
+}
+
+static int log_read(struct dev *d, uint64_t off, void *buf, size_t len, struct err *e)
+{
+	size_t i = begin(d, FORMAT_READ, off, len);
+
+	(void)e;
+	memcpy(buf, ((struct log *)d)->bytes + off, len);
+	end(d, i);
+	return 0;
+}
+
+static int log_write(struct dev *d, uint64_t off, const void *buf, size_t len, struct err *e)
+{
+	struct log *g = (struct log *)d;
+	size_t i = begin(d, FORMAT_WRITE, off, len);
+
+	if (!range_inside(off, len, g->capacity))
+		return err_set(e, ERR_TARGET, 0, "the log is full");
+	memcpy(g->bytes + off, buf, len);
+	end(d, i);
+	return 0;
+}
+
+static int log_flush(struct dev *d, bool metadata, struct err *e)
+{
+	(void)metadata;
+	(void)e;
+	end(d, begin(d, FORMAT_FLUSH, 0, 0));
+	return 0;
+}
+
+static int log_set_size(struct dev *d, uint64_t size, struct err *e)
+{
+	struct log *g = (struct log *)d;
+
+	(void)e;
+	if (size > dev_size(d))
+		memset(g->bytes + dev_size(d), 0, size - dev_size(d));
+	return 0;
+}
+
+static void log_close(struct dev *d)
+{
+	struct log *g = (struct log *)d;
+
+	pthread_mutex_destroy(&g->lock);
+	free(g->bytes);
+	dev_fini(d);
+	free(g);
+}
+
+static const struct dev_ops log_ops = {
+	.kind = "log",
+	.read = log_read,
+	.write = log_write,
+	.flush = log_flush,
+	.set_size = log_set_size,
+	.close = log_close,
+};
+
+struct dev *format_open_log(uint64_t capacity)
+{
+	struct log *g = calloc(1, sizeof(*g));
+	struct err e;
+
+	assert_non_null(g);
+	assert_fine(dev_init(&g->dev, &log_ops, "log", &e), &e);
+	g->bytes = calloc(1, capacity);
+	assert_non_null(g->bytes);
+	g->capacity = capacity;
+	pthread_mutex_init(&g->lock, NULL);
+	g->dev.info.writable = true;
+	g->dev.info.can_grow = true;
+	return &g->dev;
+}
+
+size_t format_log_count(struct dev *d)
+{
+	return ((struct log *)d)->count;
+}
+
+struct format_note format_log_at(struct dev *d, size_t i)
+{
+	return ((struct log *)d)->notes[i];
+}
+
+const uint8_t *format_log_bytes(struct dev *d)
+{
+	return ((struct log *)d)->bytes;
 }

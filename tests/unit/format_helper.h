@@ -68,6 +68,22 @@ const char *format_path(const char *name);
 uint8_t *format_slurp(const char *path, size_t *len); /* malloc'ed */
 void format_spit(const char *path, const void *p, size_t len);
 struct dev *format_open(const char *path, unsigned flags);
+
+/*
+ * A growing file in memory that notes every operation with the times at which it began and ended (a
+ * counter, from 1; end 0: not yet). Any thread.
+ */
+enum format_op { FORMAT_READ, FORMAT_WRITE, FORMAT_FLUSH };
+struct format_note {
+	enum format_op op;
+	uint64_t off, len;
+	uint64_t begin, end;
+};
+struct dev *format_open_log(uint64_t capacity);
+size_t format_log_count(struct dev *log);
+struct format_note format_log_at(struct dev *log, size_t i);
+const uint8_t *format_log_bytes(struct dev *log); /* borrowed */
+
 /* Run a shell command made by printf; returns its exit status. */
 int format_run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

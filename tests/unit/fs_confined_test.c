@@ -1,20 +1,19 @@
 /* R13: the parser in its own process; killed, stopped, starved or lied to, it costs only the saving. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #include "base/confine.h"
 #include "base/mem.h"
@@ -61,7 +60,7 @@ static void trap_close(struct dev *d)
 	dev_fini(d);
 }
 
-static const struct dev_ops trap_ops = {.kind = "trap", .read = trap_read, .close = trap_close};
+static const struct dev_ops trap_ops = { .kind = "trap", .read = trap_read, .close = trap_close };
 
 static int make_volume(void **state)
 {
@@ -75,7 +74,7 @@ static int make_volume(void **state)
 		return -1;
 	close(fd);
 	snprintf(command, sizeof(command), "truncate -s 32M %s && mkfs.ext4 -q -F %s", volume,
-		 volume);
+		volume);
 	return system(command);
 }
 
@@ -128,7 +127,7 @@ static void spring(unsigned nth, int signal, const char *why)
 {
 	struct fs_limits l = fs_limits_default();
 	struct dev *under = open_volume();
-	struct trap t = {.under = under, .nth = nth, .signal = signal};
+	struct trap t = { .under = under, .nth = nth, .signal = signal };
 	struct fs_report r;
 	struct map *m;
 	struct err e;
@@ -177,7 +176,7 @@ static void escape(int fd, void *shared, void *user)
 
 static void test_confined(void **state)
 {
-	struct confine_limits l = {.memory_bytes = 64 * MIB, .cpu_s = 10};
+	struct confine_limits l = { .memory_bytes = 64 * MIB, .cpu_s = 10 };
 	struct confined *c;
 	unsigned char *results;
 	char how[64], byte;
@@ -209,7 +208,7 @@ static void devour(int fd, void *shared, void *user)
 
 static void test_memory_limit(void **state)
 {
-	struct confine_limits l = {.memory_bytes = 64 * MIB, .cpu_s = 10};
+	struct confine_limits l = { .memory_bytes = 64 * MIB, .cpu_s = 10 };
 	struct confined *c;
 	char byte;
 	struct err e;
@@ -234,7 +233,7 @@ static void spin(int fd, void *shared, void *user)
 
 static void test_cpu_limit(void **state)
 {
-	struct confine_limits l = {.memory_bytes = 64 * MIB, .cpu_s = 1};
+	struct confine_limits l = { .memory_bytes = 64 * MIB, .cpu_s = 1 };
 	struct confined *c;
 	char how[64], byte;
 	struct err e;
@@ -264,14 +263,14 @@ static void tell_lie(int fd, void *shared, void *user)
 static void test_lies(void **state)
 {
 	static const struct lie lies[] = {
-		{.type = 1, .off = UINT64_MAX - 3, .len = 4096},
-		{.type = 1, .off = 0, .len = UINT64_MAX},
-		{.type = 1, .off = 32 << 20, .len = 1},
-		{.type = 2, .len = REMOTE_SHARED_BYTES + 1},
-		{.type = 2, .len = UINT64_MAX},
-		{.type = 77},
+		{ .type = 1, .off = UINT64_MAX - 3, .len = 4096 },
+		{ .type = 1, .off = 0, .len = UINT64_MAX },
+		{ .type = 1, .off = 32 << 20, .len = 1 },
+		{ .type = 2, .len = REMOTE_SHARED_BYTES + 1 },
+		{ .type = 2, .len = UINT64_MAX },
+		{ .type = 77 },
 	};
-	struct confine_limits l = {0};
+	struct confine_limits l = { 0 };
 	struct dev *d = open_volume();
 
 	(void)state;
@@ -280,12 +279,11 @@ static void test_lies(void **state)
 		struct confined *c;
 		uint8_t *result = NULL;
 		size_t len;
-		struct err e = {0};
+		struct err e = { 0 };
 
-		assert_int_equal(
-			confine_start(tell_lie, &lie, REMOTE_SHARED_BYTES, &l, &c, &e), 0);
-		assert_true(remote_serve(confined_fd(c), confined_shared(c), d, 4096, 5000,
-					 &result, &len, &e) < 0);
+		assert_int_equal(confine_start(tell_lie, &lie, REMOTE_SHARED_BYTES, &l, &c, &e), 0);
+		assert_true(remote_serve(confined_fd(c), confined_shared(c), d, 4096, 5000, &result,
+				    &len, &e) < 0);
 		assert_null(result);
 		confine_end(c, NULL, 0);
 	}

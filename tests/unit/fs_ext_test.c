@@ -632,7 +632,7 @@ static int setup(void **state)
 	return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_against_dumpe2fs),
@@ -653,5 +653,8 @@ int main(void)
 		cmocka_unit_test(test_very_fragmented),
 	};
 
+	/* For tests/root/fs_ext_test.sh. */
+	if (argc == 4 && strcmp(argv[1], "--copy") == 0)
+		return ext_copy_main(argv[2], argv[3]);
 	return cmocka_run_group_tests_name("fs_ext", tests, setup, NULL);
 }

@@ -17,12 +17,14 @@ static uint32_t next_random(uint32_t *state)
 static void fill(uint8_t *p, size_t len, unsigned how, uint32_t *rnd)
 {
 	for (size_t i = 0; i < len; i++)
-		p[i] = how == 0 ? 0 : how == 1 ? (uint8_t)next_random(rnd) : (uint8_t)("imgtool "[i % 8]);
+		p[i] = how == 0	   ? 0
+			: how == 1 ? (uint8_t)next_random(rnd)
+				   : (uint8_t)("imgtool "[i % 8]);
 }
 
 void help_init(struct help *h, size_t size, unsigned seed)
 {
-	static const size_t runs[] = {512, 4096, 20000, HELP_BLOCK, 3 * HELP_BLOCK + 512, 150000};
+	static const size_t runs[] = { 512, 4096, 20000, HELP_BLOCK, 3 * HELP_BLOCK + 512, 150000 };
 	uint32_t rnd = seed * 2654435761u + 1;
 	struct err e;
 
@@ -101,7 +103,7 @@ const char *help_path(struct help *h, const char *name)
 
 struct job_settings help_settings(unsigned workers, unsigned depth)
 {
-	return (struct job_settings){.workers = workers, .depth = depth, .level = 1};
+	return (struct job_settings){ .workers = workers, .depth = depth, .level = 1 };
 }
 
 struct dev *help_open(struct help *h, const char *name, unsigned flags)
@@ -125,14 +127,14 @@ static struct capture capture_of(struct help *h, struct dev *source, struct imag
 }
 
 void help_capture(struct help *h, struct dev *source, const char *name, unsigned workers,
-		  unsigned depth)
+	unsigned depth)
 {
 	struct dev *out = help_open(h, name, DEV_WRITE | DEV_CREATE);
 	uint8_t root[SHA256_BYTES];
 	struct image_writer *w = NULL;
 	struct capture c;
 	struct job *j = NULL;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	assert_ok(image_writer_new(out, &h->head, false, &w, &e), &e);
 	c = capture_of(h, source, w);
@@ -148,7 +150,7 @@ void help_capture(struct help *h, struct dev *source, const char *name, unsigned
 }
 
 int help_capture_job(struct help *h, struct dev *source, struct image_writer *w,
-		     enum on_read_error policy, struct err *e)
+	enum on_read_error policy, struct err *e)
 {
 	struct capture c = capture_of(h, source, w);
 	struct job *j = NULL;

@@ -5,9 +5,9 @@
 #ifndef TESTS_IMAGE_HELP_H
 #define TESTS_IMAGE_HELP_H
 
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
 
 #include <cmocka.h>
@@ -18,10 +18,10 @@
 #define HELP_CHUNK (UINT64_C(256) << 10)
 
 /* err_msg(rc, &e): fail with the message when rc is negative. */
-#define assert_ok(rc, e) \
-	do { \
-		if ((rc) < 0) \
-			fail_msg("%s", (e)->msg); \
+#define assert_ok(rc, e)                                                                           \
+	do {                                                                                       \
+		if ((rc) < 0)                                                                      \
+			fail_msg("%s", (e)->msg);                                                  \
 	} while (0)
 
 struct help {
@@ -51,11 +51,11 @@ struct job_settings help_settings(unsigned workers, unsigned depth);
 
 /* Capture h->source (or `source`) into dir/name; asserts success and returns the root hash. */
 void help_capture(struct help *h, struct dev *source, const char *name, unsigned workers,
-		  unsigned depth);
+	unsigned depth);
 
 /* As far as the capture goes without finishing: returns job_wait's error code. */
 int help_capture_job(struct help *h, struct dev *source, struct image_writer *w,
-		     enum on_read_error policy, struct err *e);
+	enum on_read_error policy, struct err *e);
 
 struct dev *help_open(struct help *h, const char *name, unsigned flags);
 /* malloc'ed content of dir/name. */

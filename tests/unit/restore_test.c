@@ -1,12 +1,11 @@
 /* Restore: every byte of the range, nothing else, and never a wrong one. */
-#include "image_help.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "device/dev_fault.h"
+#include "image_help.h"
 
 #define SIZE (2 * 1024 * 1024 + 1234)
 #define STALE 0xEE
@@ -61,8 +60,9 @@ static int run(const struct restore *r, struct err *e)
 
 static struct restore restore_to(struct fixture *f, struct dev *target)
 {
-	return (struct restore){
-		.image = f->image, .target = target, .settings = help_settings(2, 8)};
+	return (struct restore){ .image = f->image,
+		.target = target,
+		.settings = help_settings(2, 8) };
 }
 
 static void slurp_dev(struct dev *d, uint8_t *got, size_t len)
@@ -79,7 +79,7 @@ static void test_free_policies(void **state)
 	struct fixture f;
 	struct restore r;
 	struct dev *t;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	setup(&f, 1);
@@ -118,7 +118,7 @@ static void test_new_file_stays_sparse(void **state)
 	struct fixture f;
 	struct restore r;
 	struct dev *t;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	setup(&f, 2);
@@ -138,12 +138,12 @@ static void test_new_file_stays_sparse(void **state)
 /* Ranges that begin and end anywhere land where they should, and touch nothing else. */
 static void test_ranges(void **state)
 {
-	static const uint64_t offs[] = {0, 1, HELP_BLOCK - 1, HELP_CHUNK + 5, SIZE - 700};
-	static const uint64_t lens[] = {1, 511, HELP_BLOCK + 3, HELP_CHUNK * 2 + 77};
+	static const uint64_t offs[] = { 0, 1, HELP_BLOCK - 1, HELP_CHUNK + 5, SIZE - 700 };
+	static const uint64_t lens[] = { 1, 511, HELP_BLOCK + 3, HELP_CHUNK * 2 + 77 };
 	size_t room = 4096 + SIZE;
 	uint8_t *got = malloc(room);
 	struct fixture f;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	setup(&f, 3);
@@ -171,7 +171,7 @@ static void test_ranges(void **state)
 /* R4: what does not fit, or can't be written, is refused before a byte is written. */
 static void test_r4_refusals(void **state)
 {
-	struct fault_plan plan = {0};
+	struct fault_plan plan = { 0 };
 	struct dev *t, *counted;
 	struct fixture f;
 	struct restore r;
@@ -218,7 +218,7 @@ static void test_r6_damaged_block(void **state)
 {
 	const struct chunk *c = NULL;
 	uint8_t *got = malloc(SIZE), byte;
-	struct chunk_entry x = {0};
+	struct chunk_entry x = { 0 };
 	struct job *j = NULL;
 	struct fixture f;
 	struct restore r;
@@ -260,12 +260,12 @@ static void test_r6_damaged_block(void **state)
 /* Ranges that were bad when imaged: an error, or zeros that are counted (R9). */
 static void test_r9_bad_ranges(void **state)
 {
-	struct fault_rule rule = {.op = FAULT_READ,
-				  .action = FAULT_FAIL,
-				  .sticky = true,
-				  .off = HELP_CHUNK + 8192,
-				  .len = 512};
-	struct fault_plan plan = {.rules = &rule, .rule_count = 1};
+	struct fault_rule rule = { .op = FAULT_READ,
+		.action = FAULT_FAIL,
+		.sticky = true,
+		.off = HELP_CHUNK + 8192,
+		.len = 512 };
+	struct fault_plan plan = { .rules = &rule, .rule_count = 1 };
 	struct image_writer *w = NULL;
 	uint8_t root[SHA256_BYTES], *got = malloc(SIZE);
 	struct dev *faulty, *out, *t;
@@ -286,7 +286,7 @@ static void test_r9_bad_ranges(void **state)
 	image_writer_close(w);
 	assert_ok(image_open(out, &image, &e), &e);
 	t = stale_target(SIZE);
-	r = (struct restore){.image = image, .target = t, .settings = help_settings(2, 8)};
+	r = (struct restore){ .image = image, .target = t, .settings = help_settings(2, 8) };
 	assert_int_equal(run(&r, &e), ERR_SOURCE);
 	r.on_read_error = ON_READ_ERROR_ZERO;
 	assert_int_equal(run(&r, &e), ERR_BAD_SECTORS);
@@ -304,20 +304,20 @@ static void test_r9_bad_ranges(void **state)
 /* R7: no write and no flush may fail unseen: every n-th one, until the job succeeds. */
 static void test_r7_target_fault_sweep(void **state)
 {
-	static const enum fault_action actions[] = {FAULT_FAIL, FAULT_SHORTEN};
+	static const enum fault_action actions[] = { FAULT_FAIL, FAULT_SHORTEN };
 	struct fixture f;
-	struct err e = {0};
+	struct err e = { 0 };
 
 	(void)state;
 	setup(&f, 9);
 	for (int op = FAULT_WRITE; op <= FAULT_FLUSH; op++)
 		for (size_t a = 0; a < COUNT_OF(actions); a++)
 			for (uint64_t n = 1; op == FAULT_WRITE || a == 0; n++) {
-				struct fault_rule rule = {.op = (enum fault_op)op,
-							  .action = actions[a],
-							  .nth = n,
-							  .sys = ENOSPC};
-				struct fault_plan plan = {.rules = &rule, .rule_count = 1};
+				struct fault_rule rule = { .op = (enum fault_op)op,
+					.action = actions[a],
+					.nth = n,
+					.sys = ENOSPC };
+				struct fault_plan plan = { .rules = &rule, .rule_count = 1 };
 				struct dev *t = stale_target(SIZE), *faulty;
 				struct restore r;
 				int code;

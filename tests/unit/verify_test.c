@@ -1,19 +1,18 @@
 /* Verify: each stored byte matters; all damage is named, and what is good stays good. */
-#include "image_help.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "image_help.h"
 
 #define SIZE (2 * 1024 * 1024 + 99)
 
 static struct job *start(struct image *image, unsigned percent, struct err *e)
 {
-	struct verify v = {.image = image,
-			   .sample_percent = percent,
-			   .seed = 5,
-			   .settings = help_settings(2, 8)};
+	struct verify v = { .image = image,
+		.sample_percent = percent,
+		.seed = 5,
+		.settings = help_settings(2, 8) };
 	struct job *j = NULL;
 
 	assert_ok(job_verify(&v, &j, e), e);

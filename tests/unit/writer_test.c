@@ -12,8 +12,8 @@
 #include "base/mem.h"
 #include "codec/block.h"
 #include "device/dev_fault.h"
-#include "format_helper.h"
 #include "format/spool.h"
+#include "format_helper.h"
 
 static int setup(void **state)
 {

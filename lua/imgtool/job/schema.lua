@@ -86,7 +86,7 @@ M.fields = {
     argname = 'SIZE', default = 0, min = 0, max = 16 * TiB,
     doc = 'At most so many bytes of the source a second; 0: no limit.' },
   { name = 'write_through', type = 'boolean', actions = IMAGE, option = '--write-through',
-    default = false, doc = 'Make each chunk durable before the next one is written.' },
+    default = false, doc = 'Make every buffer durable as it is written, not only at the commits.' },
   { name = 'on_read_error', type = 'choice', actions = WRITES, option = '--on-read-error',
     argname = 'WHAT', default = 'abort', choices = { 'abort', 'zero' },
     doc = {

@@ -64,6 +64,9 @@ function M.wait(handle, what, report, strategy, sample_percent)
     local now = handle:progress()
     estimate(now, sample_percent or 100)
     report:progress(what, now, done ~= false)
+    if code == sys.codes.cancelled then
+      message = ('%s cancelled after %d of %d bytes'):format(what, now.done_bytes, now.total_bytes)
+    end
     if done ~= false then return now, done, message, code end
     seen = heed_signals(handle, report, seen)
     local settings = strategy and ask_strategy(strategy, now)

@@ -1,0 +1,154 @@
+# Images that imgtool writes, held against scripts/read_image.py, which was made from the
+# specification alone: what one of the two gets wrong, the other refuses.
+# shellcheck shell=bash
+. "$(dirname "$0")/../lib.sh"
+requires python3 zstd
+[ -x "$IMGTOOL" ] || skip "$IMGTOOL is not built"
+READER=$TOP/scripts/read_image.py
+# No __pycache__ in the source tree.
+export PYTHONDONTWRITEBYTECODE=1
+
+reader() {
+	python3 "$READER" "$@"
+}
+
+# make_source FILE BYTES: the first quarter does not compress (so that a changed byte of a frame is a
+# changed byte of a block), then text, then zeros, then text again.
+make_source() {
+	python3 - "$1" "$2" <<-'PYTHON'
+		import random, sys
+		size = int(sys.argv[2])
+		part = size // 4
+		text = b''.join(b'line %d of the source\n' % i for i in range(size // 10 + 2))
+		data = random.Random(2).randbytes(part) + text[:part] + bytes(part) + text
+		open(sys.argv[1], 'wb').write(data[:size])
+	PYTHON
+}
+
+extracts() { # IMG PLAIN [OPTION...]
+	rm -f "$TMP/plain"
+	reader extract "$1" "$TMP/plain" "${@:3}" && cmp "$TMP/plain" "$2"
+}
+
+# The bytes [OFFSET, OFFSET + LENGTH) alone.
+extracts_range() { # IMG PLAIN OFFSET LENGTH
+	tail -c "+$(($3 + 1))" "$2" | head -c "$4" >"$TMP/range" || true
+	extracts "$1" "$TMP/range" --offset "$3" --length "$4"
+}
+
+lists_as_json() { # IMG SIZE
+	reader list --json "$1" | python3 -c 'import json, sys
+facts = json.load(sys.stdin)
+assert facts["source_bytes"] == sum(facts["bytes"].values()) == int(sys.argv[1])
+assert facts["source_bytes"] == sum(chunk["length"] for chunk in facts["chunks"])' "$2"
+}
+
+# Both readers find an image good, and find the same in it.
+hold() { # NAME IMG PLAIN
+	local size
+	size=$(stat -c %s "$3")
+	check "$1: imgtool verifies it" "$IMGTOOL" verify "$2"
+	check "$1: the script verifies it" reader verify "$2"
+	check "$1: zstd tests it" zstd -tq "$2"
+	check "$1: the script lists it" reader list "$2"
+	check "$1: its list adds up" lists_as_json "$2" "$size"
+	check "$1: the script extracts the source" extracts "$2" "$3"
+	check "$1: and a range of it" extracts_range "$2" "$3" $((size / 3)) $((size / 2 + 1))
+}
+
+# image NAME SIZE [OPTION...]: a source and its image, held.
+image() {
+	local plain=$TMP/$1.plain
+	make_source "$plain" "$2"
+	check "$1: imgtool makes it" "$IMGTOOL" image "$plain" "$TMP/$1.img.zst" --all-blocks "${@:3}"
+	hold "$1" "$TMP/$1.img.zst" "$plain"
+	reader list "$TMP/$1.img.zst" >"$TMP/$1.list" || true
+}
+
+image default 3000000
+image chunks 3000777 --block-size 64K --chunk-size 256K
+check_grep '^chunk 11: ' "$TMP/chunks.list" 'chunks: there are as many as asked for'
+check_grep '^bytes .*"zero": [1-9]' "$TMP/chunks.list" 'chunks: zeros are a hole'
+image sha256 1000001 --block-size 64K --chunk-size 64K --hash sha256
+check_grep '^hash +sha256' "$TMP/sha256.list" 'sha256: the hash is'
+image level19 2097152 --block-size 1M --level 19
+image one-byte 1
+image exact 1048576 --block-size 256K --chunk-size 512K
+
+# Free space: the image holds what zstd unpacks, not what the source had there.
+used_only() {
+	local plain=$TMP/ext4.plain img=$TMP/ext4.img.zst
+	head -c 3000000 "$TMP/default.plain" >"$TMP/file"
+	truncate -s 32M "$plain"
+	mkfs.ext4 -q -F "$plain"
+	debugfs -w -R "write $TMP/file file" "$plain" >"$TMP/log" 2>&1
+	check 'ext4: imgtool makes it' "$IMGTOOL" image "$plain" "$img"
+	zstd -dcq "$img" >"$TMP/ext4.unpacked" || true
+	hold ext4 "$img" "$TMP/ext4.unpacked"
+	check 'ext4: fsck finds nothing' e2fsck -fn "$TMP/ext4.unpacked"
+	reader list "$img" >"$TMP/ext4.list" || true
+	check_grep '^bytes .*"free": [1-9]' "$TMP/ext4.list" 'ext4: free space is left out'
+}
+if command -v mkfs.ext4 >/dev/null && command -v debugfs >/dev/null; then
+	used_only
+else
+	skip_case 'ext4' 'e2fsprogs is not installed'
+fi
+
+for img in "$TESTS_DIR"/golden/*.zst; do
+	[ -e "$img" ] || continue
+	check "golden ${img##*/}: imgtool verifies it" "$IMGTOOL" verify "$img"
+	check "golden ${img##*/}: the script verifies it" reader verify "$img"
+	zstd -dcq "$img" >"$TMP/golden.unpacked" || true
+	check "golden ${img##*/}: the script extracts it" extracts "$img" "$TMP/golden.unpacked" --zero-bad
+done
+
+# refuse NAME IMG: damaged (7) for both.
+refuse() {
+	check_status 7 "$1: imgtool refuses it" "$IMGTOOL" verify "$2"
+	check_status 7 "$1: the script refuses it" reader verify "$2"
+}
+
+# flip NAME OFFSET: one bit of a byte of the image `chunks`.
+flip() {
+	python3 - "$TMP/chunks.img.zst" "$TMP/damaged.img.zst" "$2" <<-'PYTHON'
+		import sys
+		data = bytearray(open(sys.argv[1], 'rb').read())
+		data[int(sys.argv[3])] ^= 0x40
+		open(sys.argv[2], 'wb').write(data)
+	PYTHON
+	refuse "a flipped bit in $1" "$TMP/damaged.img.zst"
+}
+
+# Where the parts of `chunks` are.
+at() { # EXPRESSION
+	reader list --json "$TMP/chunks.img.zst" | python3 -c "import json, sys
+f = json.load(sys.stdin); chunks, parts = f['chunks'], f['positions']; print($1)"
+}
+
+if [ -e "$TMP/chunks.img.zst" ]; then
+	frame=$(at 'chunks[0]["position"] + 96')
+	flip "HEAD's fields" 100
+	flip "HEAD's padding" $(($(at 'chunks[0]["position"]') - 20))
+	flip 'CHNK' $((frame - 30))
+	flip "a frame's magic" "$frame"
+	flip 'a block' $((frame + 1000))
+	flip "a frame's checksum" $((frame + $(at '[c for c in chunks if c["frames"] == {"data": 4}][0]["stored"]') - 1))
+	flip 'a hole' $(($(at '[c for c in chunks if "zero" in c["frames"]][0]["table_position"]') - 1))
+	flip "TABL's entries" $(($(at 'chunks[3]["table_position"]') + 90))
+	flip "TABL's padding" $(($(at 'chunks[4]["position"]') - 20))
+	flip 'INDX' $(($(at 'parts["INDX"]') + 60))
+	flip 'META' $(($(at 'parts["META"]') + 60))
+	flip "TAIL's root hash" $(($(at 'parts["TAIL"]') + 170))
+	flip 'the seek table' $(($(at 'parts["seek table"]') + 20))
+	flip "the seek table's magic" $(($(stat -c %s "$TMP/chunks.img.zst") - 1))
+	head -c "$(at 'parts["TAIL"]')" "$TMP/chunks.img.zst" >"$TMP/damaged.img.zst"
+	refuse 'an image without TAIL' "$TMP/damaged.img.zst"
+	cat "$TMP/chunks.img.zst" <(head -c 512 /dev/zero) >"$TMP/damaged.img.zst"
+	refuse 'an image with something behind it' "$TMP/damaged.img.zst"
+fi
+
+echo 'not an image, but longer than the first record' | zstd -q >"$TMP/other.zst"
+check_status 8 'another zstd file: imgtool refuses it' "$IMGTOOL" verify "$TMP/other.zst"
+check_status 8 'another zstd file: the script refuses it' reader verify "$TMP/other.zst"
+done_testing
