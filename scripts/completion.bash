@@ -41,7 +41,7 @@ _imgtool() {
 	case $command in
 	list) words="--json --verbose --help" ;;
 	image) words="--device --out --name --used-only --all-blocks --chunk-size --block-size --level --hash --verify --parallel --pipeline-depth --max-throughput --write-through --on-read-error --read-retries --resume --force --dry-run --auto-tune --created --uuid --json --quiet --log-file --verbose --help" ;;
-	verify) words="--in --quick --sample --seed --parallel --pipeline-depth --max-throughput --auto-tune --json --quiet --log-file --verbose --help" ;;
+	verify) words="--in --quick --sample --seed --parallel --pipeline-depth --max-throughput --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	info) words="--in --chunks --json --verbose --help" ;;
 	restore) words="--in --out --parallel --pipeline-depth --max-throughput --on-read-error --free --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	export-raw) words="--in --out --offset --length --parallel --pipeline-depth --max-throughput --on-read-error --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;

@@ -202,9 +202,10 @@ class Image:
         self.tail = t = Tail(*unpack('<15Q32s', record.body))
         for at, name, value in (
                 (0, 'file_bytes', self.size), (8, 'chunks', self.chunk_count),
-                (16, 'head_bytes', self.head_record.end), (40, 'meta_pos', t.index_pos + t.index_bytes),
-                (48, 'meta_bytes', pos - t.meta_pos), (56, 'seek_pos', record.end),
-                (64, 'seek_bytes', seek_bytes), (112, 'reserved', 0)):
+                (16, 'head_bytes', self.head_record.end),
+                (40, 'meta_pos', t.index_pos + t.index_bytes), (48, 'meta_bytes', pos - t.meta_pos),
+                (56, 'seek_pos', record.end), (64, 'seek_bytes', seek_bytes),
+                (112, 'reserved', 0)):
             need(getattr(t, name) == value, pos + 40 + at, f'TAIL: {name} is not {value}')
         need(t.data + t.zero + t.free + t.bad == self.head.source_bytes, pos + 112,
              'TAIL: the kinds do not add up to the source size')
@@ -280,10 +281,12 @@ class Image:
         length = min(blocks * block, end - source)
         if kind == 1:
             need(blocks == 1, at + 4, f'entry: {blocks} data blocks')
-            need(stored <= length + length // 256 + 64 * KIB, at + 8, f'entry: stored {stored}')   # §4
+            most = length + length // 256 + 64 * KIB                               # §4
+            need(stored <= most, at + 8, f'entry: stored {stored}')
         else:
             need(length <= MAX_HOLE, at + 4, f'entry: a hole of {length} bytes')
-            need(stored == 10 + 4 * -(-length // HOLE_STEP), at + 8, f'entry: stored {stored}')    # §5
+            exact = 10 + 4 * -(-length // HOLE_STEP)                               # §5
+            need(stored == exact, at + 8, f'entry: stored {stored}')
             need(not any(digest), at + 12, 'entry: a hole has a hash')
         return Entry(kind, source, length, pos, stored, digest)
 

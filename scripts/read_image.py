@@ -34,7 +34,7 @@ class BadRange(Exception):
 # ---- verify ----------------------------------------------------------------------------------
 
 class Verifier:
-    """Walks the whole image once, and gathers faults and all that TAIL and META say of the whole."""
+    """Walks the whole image once; gathers the faults, and what TAIL and META say of the whole."""
 
     def __init__(self, image):
         self.image = image

@@ -1,7 +1,7 @@
 /* img.fs: the stubs in lua/imgtool/meta/img_fs.lua say what each function does. */
 #include "bind/bind_int.h"
 #include "device/dev.h"
-#include "fs/fs.h"
+#include "fs/fs_confined.h"
 
 static void push_report(lua_State *L, const struct fs_report *r)
 {
@@ -33,11 +33,12 @@ static int f_map(lua_State *L)
 	struct box *b;
 	struct map *m = NULL;
 	struct fs_report r = { 0 };
+	struct fs_limits limits = fs_limits_default();
 	struct err e;
 
 	box_check(L, 1, &box_device);
 	b = box_new(L, &box_map, sizeof(*b));
-	if (fs_map(box_check(L, 1, &box_device)->obj, &m, &r, &e) < 0)
+	if (fs_map_confined(box_check(L, 1, &box_device)->obj, &limits, &m, &r, &e) < 0)
 		return bind_fail(L, &e);
 	box_set(b, m);
 	push_report(L, &r);

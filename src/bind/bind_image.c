@@ -174,6 +174,7 @@ static const luaL_Reg functions[] = {
 	{ "open", f_open },
 	{ "writer", image_f_writer },
 	{ "read_head", image_f_read_head },
+	{ "repair", image_f_repair },
 	{ NULL, NULL },
 };
 

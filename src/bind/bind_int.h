@@ -179,14 +179,15 @@ bool writer_is_busy(const struct box *writer);
 /* The head that a writer's box was made with; lives as long as the box. */
 const struct layout_head *writer_head(const struct box *writer);
 /* The job uses the writer from now on; NULL: it does so no more. */
-void writer_set_job(struct box *writer, struct box *job);
-/* Has the job of this box ended? */
-bool job_has_ended(const struct box *job);
+struct job;
+void writer_set_job(struct box *writer, struct job *job);
+bool job_has_ended(struct job *job);
 
 /* Registered by the modules that own them. */
 void writer_register(lua_State *L);
 int image_f_writer(lua_State *L);
 int image_f_read_head(lua_State *L);
+int image_f_repair(lua_State *L);
 void lock_register(lua_State *L);
 
 extern const luaL_Reg sys_file_functions[], sys_readline_functions[];

@@ -18,11 +18,11 @@ static void job_free(struct box *b)
 
 const struct box_class box_job = { "img.Job", "job", BOX_JOB, job_free };
 
-bool job_has_ended(const struct box *job)
+bool job_has_ended(struct job *job)
 {
 	struct err e;
 
-	return job->obj == NULL || job_wait(job->obj, 0, &e) == 1;
+	return job_wait(job, 0, &e) == 1;
 }
 
 static struct job *check_job(lua_State *L)
@@ -102,7 +102,7 @@ static int f_capture(lua_State *L)
 		return bind_fail(L, &e);
 	box_set(b, j);
 	adopt_all(L, b, first, 3);
-	writer_set_job(writer, b);
+	writer_set_job(writer, j);
 	return 1;
 }
 
@@ -284,7 +284,7 @@ static int m_losses(lua_State *L)
 	struct box *b = box_check(L, 1, &box_job), *hold;
 	size_t count;
 
-	if (!job_has_ended(b))
+	if (!job_has_ended(b->obj))
 		return luaL_error(L, "the job still runs");
 	hold = box_hold(L, 1);
 	lua_newtable(L);

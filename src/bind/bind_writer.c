@@ -12,7 +12,7 @@
 struct writer_box {
 	struct box box;
 	struct layout_head head; /* text: in BOX_PIN_EXTRA, or the writer's own */
-	struct box *job;	 /* the last job that was given this writer, until it is freed */
+	struct job *job;	 /* the last one that was given this writer, until it is freed */
 };
 
 static void writer_free(struct box *b)
@@ -34,7 +34,7 @@ const struct layout_head *writer_head(const struct box *b)
 	return &((const struct writer_box *)b)->head;
 }
 
-void writer_set_job(struct box *writer, struct box *job)
+void writer_set_job(struct box *writer, struct job *job)
 {
 	((struct writer_box *)writer)->job = job;
 }

@@ -69,7 +69,11 @@ const struct bad_range *chunk_bad(const struct chunk *c, uint64_t off, uint64_t 
 int image_unpack(const struct image *i, struct unpacker *u, const struct chunk_entry *x,
 	const void *frame, void *dst, struct err *e);
 
-/* The SHA-256 over HEAD, tables and META equals TAIL's; reads every table. */
+/*
+ * What reading blocks never looks at: the SHA-256 over HEAD, tables and META equals TAIL's, CHNK and
+ * the seek table hold, the totals are those of the tables. Reads every table. With every frame read
+ * besides, no byte of the file is unchecked.
+ */
 int image_check_root(struct image *i, struct err *e);
 
 /*

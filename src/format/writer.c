@@ -286,6 +286,7 @@ static int put_bad(struct image_writer *w, uint64_t off, uint64_t len, struct er
 			off);
 	if (last != NULL && off == end) {
 		put_le64(last + 8, get_le64(last + 8) + len);
+		c->bad_bytes += len;
 		return 0;
 	}
 	if (c->bad_ranges == TABL_MAX_BAD_RANGES)
@@ -295,6 +296,7 @@ static int put_bad(struct image_writer *w, uint64_t off, uint64_t len, struct er
 	put_le64(next, off);
 	put_le64(next + 8, len);
 	c->bad_ranges++;
+	c->bad_bytes += len;
 	return 0;
 }
 

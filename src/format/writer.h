@@ -24,8 +24,10 @@ int image_writer_new(struct dev *out, const struct layout_head *head, bool write
  * Continue an incomplete image: `out` is a writable file. Finds the last whole chunk, checks the
  * chunks that may not be durable, cuts the file and goes on there. Refused (ERR_REFUSED) with the
  * field's name when `head` is not what the file was begun with, but for uuid, created_s and text,
- * which are taken from the file and put into *head (text: valid as long as the writer). A file that
- * has no whole HEAD is begun anew; a complete image is refused as complete.
+ * which are taken from the file and put into *head (text: valid as long as the writer). A complete
+ * image is refused as complete. A file that is empty, all zeros, or ends inside its HEAD is begun
+ * anew with *head; any other one without a whole HEAD fails with ERR_DAMAGED and is left as it is:
+ * it may be anything.
  */
 int image_writer_resume(struct dev *out, struct layout_head *head, bool write_through,
 	struct image_writer **w, struct err *e);
@@ -47,12 +49,12 @@ int image_writer_hole(struct image_writer *w, enum entry_kind kind, uint64_t blo
 int image_writer_bad(struct image_writer *w, uint64_t off, uint64_t len, struct err *e);
 
 struct image_totals {
-	uint64_t kind_bytes[ENTRY_KINDS]; /* source bytes by enum entry_kind, all chunks so far */
+	uint64_t kind_bytes[ENTRY_KINDS]; /* source bytes by enum entry_kind, handed over so far */
 	uint64_t bad_range_bytes, bad_range_count;
 	uint64_t stored_bytes; /* of block and hole frames */
 	uint64_t file_bytes;   /* written so far */
 	uint64_t committed_bytes;
-	uint64_t chunks;
+	uint64_t chunks; /* whole ones */
 };
 void image_writer_totals(const struct image_writer *w, struct image_totals *t);
 

@@ -234,8 +234,7 @@ void image_writer_totals(const struct image_writer *w, struct image_totals *t)
 		t->kind_bytes[kind] += w->chunk.kind_bytes[kind];
 	if (w->hole_len > 0)
 		t->kind_bytes[w->hole_kind] += w->hole_len;
-	for (uint32_t i = 0; i < w->chunk.bad_ranges; i++)
-		t->bad_range_bytes += get_le64(w->bad + i * BAD_RANGE_BYTES + 8);
+	t->bad_range_bytes += w->chunk.bad_bytes;
 	t->bad_range_count += w->chunk.bad_ranges;
 	t->stored_bytes += w->chunk.stored;
 	t->file_bytes = appender_offset(w->ap);

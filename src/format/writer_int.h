@@ -20,6 +20,7 @@ struct writer_chunk {
 	bool begun;		   /* CHNK is written */
 	uint32_t entries;	   /* in the table buffer */
 	uint32_t bad_ranges;	   /* in the buffer of bad ranges */
+	uint64_t bad_bytes;	   /* in them */
 	uint64_t stored;	   /* bytes of its frames */
 	uint64_t kind_bytes[ENTRY_KINDS];
 };

@@ -152,28 +152,6 @@ static void no_map(struct fs_report *r, const char *reason)
 	snprintf(r->reason, sizeof(r->reason), "%s", reason);
 }
 
-/* Fill the report; a reason means that all blocks are to be taken. */
-static void probe_with(blkid_probe pr, struct fs_report *r)
-{
-	char all[sizeof(r->reason) - 32];
-	int found = blkid_do_safeprobe(pr);
-	const char *table = found == 0 ? value_of(pr, "PTTYPE") : NULL;
-
-	if (found == 0) {
-		copy_value(pr, "TYPE", r->type, sizeof(r->type));
-		copy_value(pr, "LABEL", r->label, sizeof(r->label));
-		copy_value(pr, "UUID", r->uuid, sizeof(r->uuid));
-	}
-	if (found == -1)
-		no_map(r, "the device could not be probed");
-	else if (found == 1)
-		no_map(r, "no file system recognised");
-	else if (found == 0 && table && r->type[0] == '\0')
-		snprintf(r->reason, sizeof(r->reason), "partitioned disk (%s)", table);
-	else if (list_signatures(pr, all, sizeof(all)) > 1 || found != 0)
-		snprintf(r->reason, sizeof(r->reason), "more than one signature: %s", all);
-}
-
 static const struct fs_ops *find_row(const char *type)
 {
 	for (const struct fs_ops *const *row = fs_table; *row; row++)
@@ -184,6 +162,34 @@ static const struct fs_ops *find_row(const char *type)
 }
 
 /* The row that can map what is on the device; NULL with r->reason otherwise. */
+static const struct fs_ops *probe_with(blkid_probe pr, struct fs_report *r)
+{
+	char all[sizeof(r->reason) - 32];
+	const struct fs_ops *row = NULL;
+	int found = blkid_do_safeprobe(pr);
+	const char *table = found == 0 ? value_of(pr, "PTTYPE") : NULL;
+
+	if (found == 0) {
+		copy_value(pr, "TYPE", r->type, sizeof(r->type));
+		copy_value(pr, "LABEL", r->label, sizeof(r->label));
+		copy_value(pr, "UUID", r->uuid, sizeof(r->uuid));
+		row = find_row(r->type);
+	}
+	if (found == -1)
+		no_map(r, "the device could not be probed");
+	else if (found == 1)
+		no_map(r, "no file system recognised");
+	else if (row && !row->map) /* a container: whatever else shows belongs to its inside */
+		no_map(r, row->reason);
+	else if (found == 0 && table && r->type[0] == '\0')
+		snprintf(r->reason, sizeof(r->reason), "partitioned disk (%s)", table);
+	else if (list_signatures(pr, all, sizeof(all)) != 1 || found != 0)
+		snprintf(r->reason, sizeof(r->reason), "more than one signature: %s", all);
+	else if (!row)
+		snprintf(r->reason, sizeof(r->reason), "no allocation map for %s yet", r->type);
+	return r->reason[0] == '\0' ? row : NULL;
+}
+
 static const struct fs_ops *probe(struct dev *d, struct fs_report *r)
 {
 	uint64_t base = 0;
@@ -204,21 +210,13 @@ static const struct fs_ops *probe(struct dev *d, struct fs_report *r)
 	if (fd >= 0)
 		pr = new_probe(fd, base, dev_info(d));
 	if (pr)
-		probe_with(pr, r);
+		row = probe_with(pr, r);
 	else
 		no_map(r, "the device could not be probed");
 	blkid_free_probe(pr);
 	if (stand_in >= 0)
 		close(stand_in);
-	if (r->reason[0] == '\0')
-		row = find_row(r->type);
-	if (row && !row->map)
-		no_map(r, row->reason);
-	else if (!row && r->type[0] == '\0' && r->reason[0] == '\0')
-		no_map(r, "no file system recognised");
-	else if (!row && r->reason[0] == '\0')
-		snprintf(r->reason, sizeof(r->reason), "no allocation map for %s yet", r->type);
-	return row && row->map ? row : NULL;
+	return row;
 }
 
 int fs_probe(struct dev *d, struct fs_report *r, struct err *e)

@@ -7,17 +7,22 @@
  *
  * NTFS writes changes of $Bitmap into its journal ($LogFile) first. So:
  *
- *   state of the volume              what is taken                           why
- *   clean                            used clusters                           $Bitmap is complete
- *   dirty or chkdsk interrupted,     used clusters of $Bitmap, and every     nothing to replay, but
- *   journal clean                    cluster that a record of $MFT in use    $Bitmap is suspect: what
- *                                    maps; all if any record is damaged      $MFT maps is all there is
- *   journal not clean, or kept by    all                                     a replay may allocate
- *   Windows (version 2.0)                                                    what neither shows yet
- *   hibernated (hiberfil.sys)        all                                     see below
+ *   state of the volume              what is taken                            why
+ *   clean                            used clusters; all when $MFT disagrees   $Bitmap is complete
+ *   dirty or chkdsk interrupted,     used clusters of $Bitmap, and every      nothing to replay, but
+ *   journal clean                    cluster that $MFT maps                   $Bitmap is suspect
+ *   journal not clean, or kept by    all                                      a replay may allocate
+ *   Windows (version 2.0)                                                     what neither shows yet
+ *   hibernated (hiberfil.sys)        all                                      see below
  *
- * There is no count of used clusters in the boot sector to check against (R2); instead the clusters
- * of $MFT, $MFTMirr, $LogFile, $Bitmap and $Boot must be marked, and $MFT equal its mirror.
+ * "$MFT maps": the runs of every record in use, whether anything refers to it or not; a record that
+ * is damaged means all blocks. That is all there is on the disk: a cluster in no such run can be
+ * reached by nobody, not by chkdsk either. Clean volumes are compared too, though it costs reading
+ * $MFT (about 1 KiB for each file): ntfs-3g leaves no mark on a volume that it has mounted, so that
+ * after a crash under it, or in a snapshot, a volume that calls itself clean may not be.
+ *
+ * There is no count of used clusters in the boot sector to check against (R2); the comparison with
+ * $MFT, which maps the system files too, stands for it. $MFT itself must equal its mirror.
  *
  * A hibernated Windows (fast startup is a hibernation too) has the volume open: its memory, saved in
  * hiberfil.sys, holds allocations that may not be in $Bitmap yet, and the data in those clusters may
@@ -46,13 +51,19 @@
 #include "base/mem.h"
 #include "fs/fs_ntfs_int.h"
 
+/* $Boot: the boot sector and the boot code ([NTFS] "$Boot"). */
+#define BOOT_FILE_BYTES 8192
+
 /* $MFTMirr repeats at least the first four records; Windows 10 keeps no more up to date. */
 #define MIRROR_RECORDS 4
 
-/* Volume flags that say nothing about the allocation; any other one makes the volume suspect. */
+/*
+ * Volume flags that say nothing about the allocation; any other one makes the volume suspect.
+ * 0x0080 has no known name, and is on volumes of Windows 8 and later.
+ */
 #define HARMLESS_FLAGS                                                                             \
 	(0x0002 /* resize $LogFile */ | 0x0004 /* upgrade */ | 0x0008 /* mounted on NT 4 */ |      \
-		0x0010 /* delete USN journal */ | 0x0020 /* repair object ids */ |                 \
+		0x0010 /* delete USN journal */ | 0x0020 /* repair object ids */ | 0x0080 |        \
 		0x8000 /* modified by chkdsk */)
 #define FLAG_DIRTY	     0x0001
 #define FLAG_CHKDSK_UNDERWAY 0x4000
@@ -106,8 +117,8 @@ static int compare_mirror(struct fs_ntfs *v, uint8_t *mft, uint8_t *mirror, stru
 		const uint8_t *rec = mft + i * n;
 		uint32_t used = get_le32(rec + 0x18);
 
-		/* The library turns the signature of a torn record into "BAAD". */
-		if (memcmp(rec, "FILE", 4) != 0 || used > n)
+		/* The library turns the signature of a torn record into "BAAD". 0x16: in use. */
+		if (memcmp(rec, "FILE", 4) != 0 || used > n || !(rec[0x16] & 1))
 			return err_set(
 				e, ERR_FORMAT, 0, "MFT record %" PRIu32 " is damaged", i);
 		if (memcmp(rec, mirror + i * n, used) != 0)
@@ -155,12 +166,12 @@ static int check_volume(struct fs_ntfs *v, struct fs_report *r, struct err *e)
 		rc = err_set(e, ERR_FORMAT, 0, "unknown NTFS version %u.%u", info[8], info[9]);
 		goto out;
 	}
-	v->walk_mft = (flags & ~(unsigned)HARMLESS_FLAGS) != 0;
+	v->suspect = (flags & ~(unsigned)HARMLESS_FLAGS) != 0;
 	if (flags & FLAG_CHKDSK_UNDERWAY)
 		add_note(r, "chkdsk was interrupted");
 	else if (flags & FLAG_DIRTY)
 		add_note(r, "dirty volume");
-	else if (v->walk_mft)
+	else if (v->suspect)
 		add_note(r, "unknown volume flags 0x%04X", flags);
 out:
 	free(info);
@@ -233,63 +244,20 @@ static int check_bitmap(struct fs_ntfs *v, const ntfs_attr *a, struct err *e)
 	return fs_ntfs_check_runs(v, a, need, "$Bitmap", e);
 }
 
-/* The clusters of an attribute of a system file, with its runs mapped, must be data. */
-static int check_used(struct fs_ntfs *v, const struct map *m, const ntfs_attr *a, const char *name,
-	struct err *e)
+/* Used and free clusters are known; do they make sense together? */
+static int check_result(const struct fs_ntfs *v, const struct map *m, struct err *e)
 {
-	const runlist_element *run = NAttrNonResident(a) ? a->rl : NULL;
+	struct extent boot = map_run(m, 0, NULL);
 
-	for (; run != NULL && run->length > 0; run++) {
-		uint64_t first = (uint64_t)run->lcn, count = (uint64_t)run->length;
-		struct extent x;
-
-		if (run->lcn < 0)
-			continue;
-		if (!range_inside(first, count, v->boot.clusters))
-			return err_set(e, ERR_FORMAT, 0, "%s is outside the volume", name);
-		/* Data and free alternate, so one data extent must reach the run's end. */
-		x = map_run(m, first * v->boot.cluster_bytes, NULL);
-		if (x.kind != MAP_DATA || x.len < count * v->boot.cluster_bytes)
-			return err_set(e, ERR_FORMAT, 0,
-				"$Bitmap is wrong: it calls clusters of %s free", name);
-	}
+	if (v->added > 0 && !v->suspect)
+		return err_set(e, ERR_FORMAT, 0,
+			"$Bitmap calls %" PRIu64 " clusters free that $MFT uses, and the volume "
+			"does not say that it is dirty",
+			v->added);
+	/* $Boot: they are in use on every volume, whatever its record says. */
+	if (boot.kind != MAP_DATA || boot.len < min_u64(BOOT_FILE_BYTES, map_size(m)))
+		return err_set(e, ERR_FORMAT, 0, "$Bitmap calls the boot sectors free");
 	return 0;
-}
-
-static int check_system_files(struct fs_ntfs *v, const struct map *m, struct err *e)
-{
-	ntfs_volume *vol = ntfs_io_volume(v->io);
-	const struct {
-		uint64_t number;
-		const char *name;
-		ntfs_attr *open; /* NULL: unnamed $DATA of file `number` */
-	} files[] = {
-		{ 0, "$MFT", vol->mft_na },
-		{ 0, "$MFT's bitmap", vol->mftbmp_na },
-		{ 1, "$MFTMirr", vol->mftmirr_na },
-		{ 6, "$Bitmap", v->bitmap },
-		{ FILE_LogFile, "$LogFile", NULL },
-		{ FILE_Boot, "$Boot", NULL },
-	};
-	int rc = 0;
-
-	ntfs_io_begin(v->io, NTFS_IO_METADATA_READS);
-	for (size_t i = 0; i < COUNT_OF(files) && rc == 0; i++) {
-		ntfs_inode *ni = NULL;
-		ntfs_attr *a = files[i].open;
-
-		if (a == NULL)
-			rc = open_data(v, files[i].number, files[i].name, &ni, &a, e);
-		else if (NAttrNonResident(a) && ntfs_attr_map_whole_runlist(a) < 0)
-			rc = ntfs_io_fail(v->io, e, files[i].name);
-		if (rc == 0)
-			rc = check_used(v, m, a, files[i].name, e);
-		if (files[i].open == NULL)
-			close_data(ni, a);
-	}
-	if (rc == 0 && map_run(m, 0, NULL).kind != MAP_DATA)
-		rc = err_set(e, ERR_FORMAT, 0, "$Bitmap is wrong: it calls cluster 0 free");
-	return rc;
 }
 
 /* Only a remark: a $BadClus that can't be read changes nothing in the map. */
@@ -352,7 +320,7 @@ static int map_volume(struct fs_ntfs *v, struct map *m, struct fs_report *r, str
 	if (rc == 0)
 		rc = fs_ntfs_scan(v, m, e);
 	if (rc == 0)
-		rc = check_system_files(v, m, e);
+		rc = check_result(v, m, e);
 	if (rc == 0) {
 		note_scan(v, r);
 		note_bad_clusters(v, r);

@@ -51,7 +51,7 @@ struct fs_ntfs {
 	struct ntfs_io *io;
 	struct ntfs_boot boot;
 	struct _ntfs_attr *bitmap; /* $Bitmap's unnamed $DATA, runs mapped and checked */
-	bool walk_mft;		   /* $Bitmap alone can't be trusted: add what $MFT maps */
+	bool suspect;		   /* the volume itself says that $Bitmap may be wrong */
 	uint64_t added;		   /* clusters in use by $MFT and free in $Bitmap */
 	uint64_t min_run;	   /* free runs shorter than this many clusters stay data */
 };
@@ -64,8 +64,10 @@ int fs_ntfs_check_runs(const struct fs_ntfs *v, const struct _ntfs_attr *a, uint
 	const char *what, struct err *e);
 
 /*
- * Set the free clusters of the volume to MAP_FREE in m, which is full. Memory is bounded: at most
- * FS_NTFS_MAX_FREE_RUNS runs are set, and when there are more the shortest stay data, v->min_run
+ * Set to MAP_FREE in m, which is full, the clusters that are free in $Bitmap and that no record of
+ * $MFT in use maps; v->added counts where the two differ. Refused when a record is damaged, or when
+ * reading $MFT would take longer than reading the device. Memory is bounded: at most
+ * FS_NTFS_MAX_FREE_RUNS runs are set, and when there are more the shortest stay data; v->min_run
  * then says from which length on.
  */
 #define FS_NTFS_MAX_FREE_RUNS ((uint64_t)1 << 20)

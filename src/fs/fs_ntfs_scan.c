@@ -1,8 +1,8 @@
 /*
- * $Bitmap into a map, a window at a time: bit n set means cluster n is in use ([NTFS] "$Bitmap").
- * A 2^32-cluster volume has 512 MiB of bitmap, so a window is all that is ever in memory. When
- * $Bitmap is not to be trusted alone, what the MFT maps is added to each window: the MFT is then
- * read once per window, and the window is large.
+ * $Bitmap and $MFT into a map, a window at a time. Bit n of $Bitmap set means that cluster n is in
+ * use ([NTFS] "$Bitmap"); to that is added what the records of $MFT map. 2^32 clusters have 512 MiB
+ * of bitmap, so a window of it is all that is ever in memory, and $MFT is read once per window: once
+ * for volumes of up to 2^29 clusters (2 TiB with 4 KiB each).
  */
 #include <inttypes.h>
 #include <stdio.h> /* this and sys/stat.h: the library's headers need them */
@@ -15,17 +15,16 @@
 #include "base/mem.h"
 #include "fs/fs_ntfs_int.h"
 
-#define PIECE_BYTES	  ((size_t)MIB)	    /* read at a time; a multiple of any record */
-#define WINDOW_BYTES	  ((size_t)MIB)	    /* of bitmap, when only $Bitmap is read */
-#define WALK_WINDOW_BYTES ((size_t)(64 * MIB)) /* when the MFT is read for each window */
+#define PIECE_BYTES  ((size_t)MIB) /* read at a time; a multiple of any record */
+#define WINDOW_BYTES ((size_t)(64 * MIB))
 
 struct window {
 	uint8_t *bits;
 	size_t bytes;	/* a multiple of 8 */
 	uint64_t first; /* cluster of bit 0 */
 	uint64_t count; /* clusters in it now */
-	uint64_t added; /* bits that only the MFT set */
-	/* Clusters that the MFT may still map in this pass. More than the volume has means that runs
+	uint64_t added; /* bits that only $MFT set */
+	/* Clusters that $MFT may still map in this pass. More than the volume has means that runs
 	 * overlap: a damaged volume, or one made to keep us busy. */
 	uint64_t to_map;
 };
@@ -208,7 +207,7 @@ static int scan_once(struct scan *s, uint8_t *piece, struct err *e)
 	memset(s->by_length, 0, sizeof(s->by_length));
 	for (uint64_t at = 0; at < clusters && rc == 0; at += (uint64_t)s->w.bytes * 8) {
 		rc = load_window(s, at, e);
-		if (rc == 0 && s->v->walk_mft)
+		if (rc == 0)
 			rc = add_mft(s, piece, e);
 		if (rc == 0)
 			rc = emit_window(s, e);
@@ -227,14 +226,16 @@ static uint64_t free_runs(const struct scan *s, unsigned from_log2)
 	return n;
 }
 
-/* Walking the MFT must not cost more than it can save. */
-static int check_walk(struct fs_ntfs *v, size_t window, struct err *e)
+/* Is walking $MFT possible, and does it cost less than it can save? */
+static int check_walk(struct scan *s, struct err *e)
 {
-	uint64_t passes = div_up(v->boot.clusters, (uint64_t)window * 8);
+	struct fs_ntfs *v = s->v;
+	uint64_t passes = div_up(v->boot.clusters, (uint64_t)s->w.bytes * 8);
 	ntfs_attr *mft = ntfs_io_volume(v->io)->mft_na;
 	uint64_t bytes = (uint64_t)mft->initialized_size;
 	int rc;
 
+	ntfs_io_begin(v->io, NTFS_IO_METADATA_READS);
 	if (ntfs_attr_map_whole_runlist(mft) < 0)
 		return ntfs_io_fail(v->io, e, "map $MFT");
 	rc = fs_ntfs_check_runs(v, mft, bytes, "$MFT", e);
@@ -246,15 +247,11 @@ static int check_walk(struct fs_ntfs *v, size_t window, struct err *e)
 int fs_ntfs_scan(struct fs_ntfs *v, struct map *m, struct err *e)
 {
 	struct scan s = { .v = v, .m = m };
-	uint64_t need = align_up(div_up(v->boot.clusters, 8), 8);
-	size_t window = v->walk_mft ? WALK_WINDOW_BYTES : WINDOW_BYTES;
 	uint8_t *piece = NULL;
-	int rc = 0;
+	int rc;
 
-	s.w.bytes = (size_t)min_u64(window, need);
-	ntfs_io_begin(v->io, NTFS_IO_METADATA_READS);
-	if (v->walk_mft)
-		rc = check_walk(v, s.w.bytes, e);
+	s.w.bytes = (size_t)min_u64(WINDOW_BYTES, align_up(div_up(v->boot.clusters, 8), 8));
+	rc = check_walk(&s, e);
 	if (rc < 0)
 		return rc;
 	/* The loops below end by themselves: each read is a part of a mapped attribute. */

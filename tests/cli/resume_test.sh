@@ -126,8 +126,9 @@ check_grep 'dying\.img.*; .*d\.zst\.partial is incomplete' "$TMP/run.err" 'what 
 check_fails 'R7: the image has no name' test -e "$TMP/d.zst"
 fails --on-read-error zero --read-retries 0
 ended 12 '--on-read-error zero goes on, and ends with 12'
-check_grep '4194304 bytes in 1 ranges could not be read' "$TMP/run.err" 'it says how much is lost'
-check_eq "$("$IMGTOOL" info --json "$TMP/d.zst" | jq -c .bad_ranges)" '[[62914560,4194304]]' 'R9: the image knows the range'
+check_grep '4194304 bytes in 4 ranges could not be read' "$TMP/run.err" 'it says how much is lost'
+check_eq "$("$IMGTOOL" info --json "$TMP/d.zst" | jq -c '[.bad_ranges[0][0], .bad_range_count, .bad_range_bytes]')" \
+	'[62914560,4,4194304]' 'R9: the image knows the ranges, one for each chunk'
 check 'the image verifies' "$IMGTOOL" verify "$TMP/d.zst"
 check_grep '4\.00 MiB of the source were unreadable' "$TMP/out" 'and verify tells'
 check_status 5 'restore aborts at bad ranges' "$IMGTOOL" restore "$TMP/d.zst" "$TMP/d.raw"

@@ -23,8 +23,8 @@ fill() { # DIR ROUND
 	local i
 	RANDOM=$2
 	mkdir -p "$1/r$2/a/b"
-	for ((i = 0; i < 200; i++)); do
-		head -c $((RANDOM * RANDOM % (i % 20 == 0 ? 3000000 : 30000))) /dev/urandom >"$1/r$2/f$i"
+	for ((i = 0; i < 150; i++)); do
+		head -c $((RANDOM * RANDOM % (i % 20 == 0 ? 2000000 : 30000))) /dev/urandom >"$1/r$2/f$i"
 	done
 	cp -r "$TOP/src" "$1/r$2/a/b/src"
 	truncate -s 5M "$1/r$2/sparse"
@@ -35,7 +35,7 @@ fill() { # DIR ROUND
 
 churn() { # DIR ROUND
 	local i
-	for ((i = 0; i < 200; i += 3)); do rm "$1/r$2/f$i"; done
+	for ((i = 0; i < 150; i += 3)); do rm "$1/r$2/f$i"; done
 	for ((i = 0; i < 300; i++)); do
 		head -c 3000 /dev/urandom >>"$1/grow-a"
 		head -c 5000 /dev/urandom >>"$1/grow-b"
@@ -79,7 +79,7 @@ same() {
 		;;
 	esac
 	cp --reflink=always "$W/copy" "$W/checked"
-	cp --reflink=always "$1" "$W/full"
+	cp --reflink=auto "$1" "$W/full"
 	tree_sums "$W/full" >"$TMP/want" || nok "$2: the full copy mounts"
 	tree_sums "$W/copy" >"$TMP/got" || nok "$2: the used-only copy mounts"
 	[ -s "$TMP/want" ] || nok "$2: no files in the snapshot"
@@ -149,8 +149,8 @@ life() {
 	churn "$mnt" 1
 	busy "$mnt" &
 	busy_pid=$!
-	for i in 1 2 3; do
-		sleep 1.7
+	for i in 1 2; do
+		sleep 1.3
 		cp --reflink=always "$W/fs" "$W/snap"
 		same "$W/snap" "$name, busy $i"
 	done
@@ -206,16 +206,21 @@ truncate -s 256M "$W/fs"
 mount -o loop "$W/fs" "$mnt"
 fill "$mnt" 1
 loop=$(findmnt -no SOURCE "$mnt")
-resize2fs "$loop" >/dev/null 2>&1
+resized=1
+resize2fs "$loop" >"$TMP/out" 2>&1 || resized=
 fill "$mnt" 2
 sync -f "$mnt"
 cp --reflink=always "$W/fs" "$W/snap"
 umount "$mnt"
-got=$("$TOOL" --copy "$W/snap" "$W/copy")
-case $got in
-used_only=1*) same "$W/snap" 'resized while mounted' ;;
-*) refused "$W/snap" 'change of size' 'resized while mounted' ;;
-esac
+if [ -z "$resized" ]; then
+	skip_case 'resized while mounted' "$(grep -m 1 'resize2fs: ' "$TMP/out")"
+else
+	got=$("$TOOL" --copy "$W/snap" "$W/copy")
+	case $got in
+	used_only=1*) same "$W/snap" 'resized while mounted' ;;
+	*) refused "$W/snap" 'change of size' 'resized while mounted' ;;
+	esac
+fi
 same "$W/fs" 'resized, unmounted'
 
 # Fast commits: used only when there are none to replay, all blocks otherwise; both are right.

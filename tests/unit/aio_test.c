@@ -512,7 +512,7 @@ static unsigned count_tasks(const char *key, int base, bool (*fits)(unsigned lon
 		while (fgets(line, sizeof(line), f) != NULL) {
 			worker |= strncmp(line, "Name:\tiou-", 10) == 0;
 			found |= strncmp(line, key, strlen(key)) == 0 &&
-				 fits(strtoull(line + strlen(key), NULL, base));
+				fits(strtoull(line + strlen(key), NULL, base));
 		}
 		fclose(f);
 		count += found && !worker;

@@ -114,8 +114,8 @@ static void test_files(void **state)
 			whole_file(backends[k & 1], modes[k >> 1 & 1], k >> 2, sizes[i]);
 }
 
-/* Leave after a commit, come back at that offset: one file, and what a longer earlier run left behind
- * the end is gone. */
+/* Leave after a commit, come back at that offset: one file, and what a longer earlier run left
+ * behind the end is gone. */
 static void test_resume(void **state)
 {
 	(void)state;
@@ -308,7 +308,8 @@ static bool covered(struct dev *d, size_t end, uint64_t bytes)
 	for (size_t i = 0; i < end; i++) {
 		struct record r = dev_record_at(d, i);
 
-		for (uint64_t at = r.off / 4096; r.op == RECORD_WRITE && at * 4096 < r.off + r.len; at++)
+		for (uint64_t at = r.off / 4096; r.op == RECORD_WRITE && at * 4096 < r.off + r.len;
+			at++)
 			seen[at] = 1;
 	}
 	for (uint64_t at = 0; at < bytes / 4096; at++)
@@ -467,7 +468,9 @@ static void sweep(enum fault_op op, enum fault_action action, bool write_through
 	int rc;
 
 	do {
-		const struct fault_rule rule = { .op = op, .action = action, .nth = ++n,
+		const struct fault_rule rule = { .op = op,
+			.action = action,
+			.nth = ++n,
 			.sys = action == FAULT_FAIL ? ENOSPC : EIO };
 		const struct fault_plan plan = { .rules = &rule, .rule_count = 1 };
 		struct dev *file = new_file("swept", 0);
@@ -502,7 +505,7 @@ static void test_sweep(void **state)
 	}
 }
 
-/* The target fills up: the error names the file and the offset, on both back ends, direct or not. */
+/* The target fills up: the error names the file and the offset, whichever way it is written. */
 static void test_no_room(void **state)
 {
 	struct rlimit old;

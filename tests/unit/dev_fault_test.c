@@ -90,15 +90,21 @@ static void test_nth(void **state)
 		bool sticky;
 		const char *fails; /* operations 1 to 5 */
 	} rows[] = {
-		{ 1, false, "X...." }, { 3, false, "..X.." }, { 3, true, "..XXX" },
-		{ 0, false, "XXXXX" }, { 0, true, "XXXXX" }, { 9, true, "....." },
+		{ 1, false, "X...." },
+		{ 3, false, "..X.." },
+		{ 3, true, "..XXX" },
+		{ 0, false, "XXXXX" },
+		{ 0, true, "XXXXX" },
+		{ 9, true, "....." },
 	};
 
 	(void)state;
 	for (int op = 0; op < FAULT_OPS; op++)
 		for (size_t i = 0; i < COUNT_OF(rows); i++) {
-			struct fault_rule rule = { .op = op, .action = FAULT_FAIL,
-				.nth = rows[i].nth, .sticky = rows[i].sticky };
+			struct fault_rule rule = { .op = op,
+				.action = FAULT_FAIL,
+				.nth = rows[i].nth,
+				.sticky = rows[i].sticky };
 			struct dev *under;
 			struct dev *d = with_rule(&under, rule);
 
@@ -188,7 +194,10 @@ static void test_shorten(void **state)
 /* A power cut: the write says it worked, half of it did, and nothing ever works again. */
 static void test_tear(void **state)
 {
-	struct fault_rule rule = { .op = FAULT_WRITE, .action = FAULT_TEAR, .nth = 2, .sys = ENODEV };
+	struct fault_rule rule = { .op = FAULT_WRITE,
+		.action = FAULT_TEAR,
+		.nth = 2,
+		.sys = ENODEV };
 	struct dev *under;
 	struct dev *d = with_rule(&under, rule);
 

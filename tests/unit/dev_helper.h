@@ -33,7 +33,7 @@ enum record_op { RECORD_READ, RECORD_WRITE, RECORD_FLUSH, RECORD_SYNC, RECORD_SI
 
 struct record {
 	enum record_op op; /* FLUSH: fdatasync, SYNC: with metadata */
-	uint64_t off; /* SIZE: the new size */
+	uint64_t off;	   /* SIZE: the new size */
 	uint64_t len;
 };
 

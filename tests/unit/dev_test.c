@@ -1,7 +1,7 @@
 /*
  * device: every kind of device against a model in memory, at random, through the same calls; then
- * what opening must refuse, the borders, growth, holes, pipes, and the failures that the kernel can be
- * made to give without root.
+ * what opening must refuse, the borders, growth, holes, pipes, and the failures that the kernel can
+ * be made to give without root.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -133,6 +133,15 @@ static void against_model(struct dev *d, uint8_t *model, uint32_t seed)
 static const size_t sizes[] = { 1, 511, 512, 4095, 4096, 4097, 65536, 300001, 2 * 1048576 + 1 };
 static const unsigned modes[] = { DEV_WRITE, DEV_WRITE | DEV_DIRECT };
 
+/* A device that goes without the cache has not fallen back to it on the way. */
+static void assert_still_direct(struct dev *d)
+{
+	uint64_t base;
+	int flags = fcntl(dev_fd(d, &base), F_GETFL);
+
+	assert_int_equal((flags & O_DIRECT) != 0, dev_info(d)->align_bytes > 1);
+}
+
 static void test_file_model(void **state)
 {
 	(void)state;
@@ -142,6 +151,7 @@ static void test_file_model(void **state)
 
 		assert_int_equal(dev_size(d), sizes[i / 2]);
 		against_model(d, model, (uint32_t)i);
+		assert_still_direct(d);
 		dev_close(d);
 		assert_file_is("model", model, sizes[i / 2]);
 		free(model);
@@ -241,8 +251,8 @@ static void test_r8_create(void **state)
 	assert_int_equal(dev_open(dev_helper_path("created"), DEV_WRITE | DEV_CREATE, &d, &e),
 		-ERR_REFUSED);
 	assert_non_null(strstr(e.msg, "exists"));
-	assert_int_equal(dev_open(dev_helper_path("created"),
-				 DEV_WRITE | DEV_CREATE | DEV_TRUNCATE, &d, &e),
+	assert_int_equal(dev_open(dev_helper_path("created"), DEV_WRITE | DEV_CREATE | DEV_TRUNCATE,
+				 &d, &e),
 		-ERR_REFUSED);
 	assert_file_is("created", (const uint8_t *)"hello", 5);
 	d = open_ok(dev_helper_path("created"), DEV_WRITE | DEV_TRUNCATE | DEV_DIRECT);

@@ -35,10 +35,18 @@ static void test_code_of_errno(void **state)
 		int sys;
 		int code;
 	} rows[] = {
-		{ ENOENT, ERR_NOT_FOUND }, { ENXIO, ERR_NOT_FOUND }, { EACCES, ERR_PERMISSION },
-		{ EPERM, ERR_PERMISSION }, { EROFS, ERR_PERMISSION }, { EBUSY, ERR_BUSY },
-		{ ETXTBSY, ERR_BUSY }, { ENOSPC, ERR_TARGET }, { EDQUOT, ERR_TARGET },
-		{ EFBIG, ERR_TARGET }, { ENOMEM, ERR_INTERNAL }, { EIO, ERR_SOURCE },
+		{ ENOENT, ERR_NOT_FOUND },
+		{ ENXIO, ERR_NOT_FOUND },
+		{ EACCES, ERR_PERMISSION },
+		{ EPERM, ERR_PERMISSION },
+		{ EROFS, ERR_PERMISSION },
+		{ EBUSY, ERR_BUSY },
+		{ ETXTBSY, ERR_BUSY },
+		{ ENOSPC, ERR_TARGET },
+		{ EDQUOT, ERR_TARGET },
+		{ EFBIG, ERR_TARGET },
+		{ ENOMEM, ERR_INTERNAL },
+		{ EIO, ERR_SOURCE },
 	};
 	struct err e;
 
@@ -95,10 +103,22 @@ static void test_words(void **state)
 		int code;
 		const char *word;
 	} rows[] = {
-		{ 0, "ok" }, { 1, "internal" }, { 2, "usage" }, { 3, "not_found" },
-		{ 4, "permission" }, { 5, "source_io" }, { 6, "target_io" }, { 7, "damaged" },
-		{ 8, "format" }, { 9, "refused" }, { 10, "snapshot" }, { 11, "busy" },
-		{ 12, "bad_sectors" }, { 13, "script" }, { 130, "cancelled" }, { 14, "unknown" },
+		{ 0, "ok" },
+		{ 1, "internal" },
+		{ 2, "usage" },
+		{ 3, "not_found" },
+		{ 4, "permission" },
+		{ 5, "source_io" },
+		{ 6, "target_io" },
+		{ 7, "damaged" },
+		{ 8, "format" },
+		{ 9, "refused" },
+		{ 10, "snapshot" },
+		{ 11, "busy" },
+		{ 12, "bad_sectors" },
+		{ 13, "script" },
+		{ 130, "cancelled" },
+		{ 14, "unknown" },
 		{ -5, "unknown" },
 	};
 

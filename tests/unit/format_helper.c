@@ -222,20 +222,35 @@ int format_feed(struct image_writer *w, const struct format_source *s, uint64_t 
 	return rc < 0 ? rc : 0;
 }
 
-void format_write(const struct format_source *s, const char *path, uint8_t *root)
+static void write_to(const struct format_source *s, struct dev *out, uint8_t *root)
 {
 	struct image_writer *w;
 	uint8_t mine[SHA256_BYTES];
-	struct dev *out;
 	struct err e;
 
-	unlink(path);
-	out = format_open(path, DEV_WRITE | DEV_CREATE);
 	assert_fine(image_writer_new(out, &s->head, false, &w, &e), &e);
 	assert_fine(format_feed(w, s, s->head.source_bytes, 1, &e), &e);
 	assert_fine(image_writer_finish(w, root != NULL ? root : mine, &e), &e);
 	image_writer_close(w);
+}
+
+void format_write(const struct format_source *s, const char *path, uint8_t *root)
+{
+	struct dev *out;
+
+	unlink(path);
+	out = format_open(path, DEV_WRITE | DEV_CREATE);
+	write_to(s, out, root);
 	dev_close(out);
+}
+
+struct dev *format_write_log(const struct format_source *s, uint8_t *root)
+{
+	/* Tables, and blocks that do not shrink, take somewhat more than the source. */
+	struct dev *out = format_open_log(2 * s->head.source_bytes + 64 * s->blocks + 8 * MIB);
+
+	write_to(s, out, root);
+	return out;
 }
 
 /* ---- Files ---- */

@@ -59,6 +59,8 @@ int format_feed(struct image_writer *w, const struct format_source *s, uint64_t 
 
 /* The whole image into a new file; root may be NULL. */
 void format_write(const struct format_source *s, const char *path, uint8_t *root);
+/* The same, into a new log. */
+struct dev *format_write_log(const struct format_source *s, uint8_t *root);
 
 /* A scratch directory, removed by format_rmdir; and a name in it (static, good for 4 calls). */
 void format_mkdir(void);

@@ -356,8 +356,9 @@ static void restart_page(uint8_t *p, uint64_t file_size, uint16_t major, uint16_
 	put_le16(p + 0x1C, major);
 	put_le64(area, 0x123456);
 	put_le16(area + 0x08, 1);
-	put_le16(area + 0x0A, clean ? 0 : 0xFFFF);
-	put_le16(area + 0x0C, clean ? 0xFFFF : 0);
+	/* Windows leaves its client in use either way; the flag tells. */
+	put_le16(area + 0x0A, 0xFFFF);
+	put_le16(area + 0x0C, 0);
 	put_le16(area + 0x0E, clean ? 2 : 0);
 	for (uint64_t n = file_size; n > 0; n >>= 1)
 		bits++;

@@ -39,8 +39,13 @@ struct whole {
 
 static void whole_load(struct whole *x)
 {
-	format_write(&x->s, format_path("whole"), x->root);
-	x->bytes = format_slurp(format_path("whole"), &x->len);
+	struct dev *d = format_write_log(&x->s, x->root);
+
+	x->len = dev_size(d);
+	x->bytes = malloc(x->len);
+	assert_non_null(x->bytes);
+	memcpy(x->bytes, format_log_bytes(d), x->len);
+	dev_close(d);
 }
 
 static void whole_init(struct whole *x, uint64_t size, uint32_t block, uint64_t chunk,
@@ -93,11 +98,10 @@ static void assert_whole(const struct whole *x, struct dev *d, const char *what,
 }
 
 /* Resume the file and write the rest. */
-static int resume_and_finish(const struct whole *x, const char *path, uint32_t seed, uint64_t *from,
+static int resume_and_finish(const struct whole *x, struct dev *out, uint32_t seed, uint64_t *from,
 	struct err *e)
 {
 	struct layout_head h = other_run(x);
-	struct dev *out = format_open(path, DEV_WRITE);
 	struct image_writer *w;
 	uint8_t root[SHA256_BYTES];
 	int rc = image_writer_resume(out, &h, false, &w, e);

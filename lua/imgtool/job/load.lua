@@ -128,17 +128,20 @@ end
 
 -- ---- Loading and running ----
 
+-- errno of open and read, on Linux.
+local WORDS = { [2] = 'not_found', [13] = 'permission', [21] = 'usage' }
+
 local function read_script(path)
-  local stat = fail.try(sys.stat(fail.try(sys.realpath(path))))
-  if stat.type == 'directory' then fail.raise('usage', '%s is a directory', path) end
-  local file <close>, message = io.open(path, 'r')
-  if not file then
-    fail.raise(message:find('Permission') and 'permission' or 'source_io', 'open %s', message)
+  local file <close>, message, errno = io.open(path, 'r')
+  local text = ''
+  if file then text, message, errno = file:read(MAX_SCRIPT_BYTES + 1) end
+  if errno then
+    fail.raise(WORDS[errno] or 'source_io', 'read %s: %s', path, (message:gsub('^.*: ', '')))
   end
-  local text = file:read(MAX_SCRIPT_BYTES + 1)
-  if not text then return '' end
-  if #text > MAX_SCRIPT_BYTES then fail.raise('script', '%s: too long for a script', path) end
-  return text
+  if text and #text > MAX_SCRIPT_BYTES then
+    fail.raise('script', '%s: too long for a script', path)
+  end
+  return text or ''
 end
 
 -- What a script raised, as a failure of the program.

@@ -20,7 +20,7 @@ end
 function M.open(partial, action)
   local created
   if action == 'create' then
-    created = fail.try(device.open(partial, { write = true, create = true }))
+    created = fail.try(device.open(partial, { write = true, direct = true, create = true }))
   end
   local lock, message, code = sys.lock(partial)
   if not lock then
@@ -30,7 +30,9 @@ function M.open(partial, action)
   if created then return setmetatable({ device = created, lock = lock }, Output) end
   -- Only now: a file that another one writes must not be cut.
   local dev
-  dev, message, code = device.open(partial, { write = true, truncate = action == 'restart' })
+  dev, message, code = device.open(partial, {
+    write = true, direct = true, truncate = action == 'restart',
+  })
   if not dev then
     lock:close()
     fail.throw(message, code)

@@ -40,6 +40,13 @@ function image.writer(file, head, map, options) end
 ---@return img.Head?, string?, integer?
 function image.read_head(file) end
 
+---Recover what is still good of an image file, incomplete or damaged, into an empty one, as a complete
+---image; what is lost is recorded as bad. Losses are told up to 10,000.
+---@param file img.Device
+---@param out img.Device
+---@return {head_copied: boolean, index_lost: boolean, tables_lost: integer, chunks_lost: integer, lost_bytes: integer, lost_ranges: integer, data_bytes: integer, zero_bytes: integer, free_bytes: integer, bad_bytes: integer, losses: {offset: integer, length: integer, file_offset: integer, why: string}[]}?, string?, integer?
+function image.repair(file, out) end
+
 ---@class img.ImageFacts: img.Head
 ---@field version string '2.0'
 ---@field map_digest string

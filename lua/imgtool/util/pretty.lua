@@ -26,11 +26,15 @@ end
 
 local function scalar(value)
   if type(value) ~= 'string' then return tostring(value) end
-  -- No control characters: a name on a disk does not talk to the terminal.
-  return '"' .. value:gsub('[%c"\\\127]', function(c)
+  -- No control characters: a name on a disk does not talk to the terminal. Bytes that are no UTF-8
+  -- are no text at all.
+  local special = utf8.len(value) and '[%c"\\\127]' or '[%c"\\\127-\255]'
+  value = value:gsub(special, function(c)
     if c == '"' or c == '\\' then return '\\' .. c end
     return c == '\n' and '\\n' or ('\\%03d'):format(c:byte())
-  end) .. '"'
+  end)
+  value = value:gsub('\xC2([\x80-\x9F])', function(c) return ('\\194\\%d'):format(c:byte()) end)
+  return '"' .. value .. '"'
 end
 
 local show
