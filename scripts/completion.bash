@@ -21,7 +21,7 @@ _imgtool() {
 		return
 	fi
 	case $command:$previous in
-	help:help) words="list image verify info restore export-raw export-range run repl help" ;;
+	help:help) [[ $current == -* ]] || words="list image verify info restore export-raw export-range run repl help" ;;
 	image:--hash) words="xxh3-128 sha256" ;;
 	image:--verify) words="none quick full" ;;
 	image:--on-read-error) words="abort zero" ;;

@@ -19,6 +19,7 @@ from collections import Counter
 from struct import pack
 from uuid import UUID
 
+sys.dont_write_bytecode = True    # no __pycache__ in a source tree
 from image_v2 import (CHNK_BYTES, KINDS, SEEK_MAGIC, TAIL_BYTES, Fault, Image, NotAnImage,
                       hole_frame, overlaps)
 

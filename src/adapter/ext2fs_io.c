@@ -104,8 +104,8 @@ static errcode_t io_read_blk(io_channel channel, unsigned long block, int count,
 	return io_read_blk64(channel, block, count, buf);
 }
 
-static errcode_t io_write_blk64(
-	io_channel channel, unsigned long long block, int count, const void *buf)
+static errcode_t io_write_blk64(io_channel channel, unsigned long long block, int count,
+	const void *buf)
 {
 	(void)channel;
 	(void)block;
@@ -124,8 +124,8 @@ static errcode_t io_write_byte(io_channel channel, unsigned long off, int count,
 	return io_write_blk64(channel, off, count, buf);
 }
 
-static errcode_t io_refuse_range(
-	io_channel channel, unsigned long long block, unsigned long long count)
+static errcode_t io_refuse_range(io_channel channel, unsigned long long block,
+	unsigned long long count)
 {
 	(void)channel;
 	(void)block;
@@ -156,8 +156,8 @@ static const struct struct_io_manager manager = {
 };
 
 /*
- * The library's text for a code. error_message() of libcom_err knows it only after a registration in
- * a list of the whole process; the table itself is exported.
+ * The library's text for a code. error_message() of libcom_err knows it only after a registration
+ * in a list of the whole process; the table itself is exported.
  */
 static const char *message_of(errcode_t code)
 {

@@ -32,8 +32,8 @@ struct ntfs_io {
 static _Thread_local char first_message[160];
 static pthread_once_t log_once = PTHREAD_ONCE_INIT;
 
-static int keep_first_error(const char *function, const char *file, int line, u32 level,
-	void *data, const char *format, va_list args)
+static int keep_first_error(const char *function, const char *file, int line, u32 level, void *data,
+	const char *format, va_list args)
 {
 	int sys = errno; /* callers look at it after they have logged */
 	char *p;

@@ -3,8 +3,8 @@
  * recovered, no journal is reset, no timestamp is touched; every write is refused (EROFS).
  *
  * The library has state of the whole process: one log handler, one character encoding. The first
- * ntfs_io_open sets the handler for good (nothing is ever printed; the messages of a thread are kept
- * for that thread's ntfs_io_fail). The encoding is left at the library's default, UTF-8, and
+ * ntfs_io_open sets the handler for good (nothing is ever printed; the messages of a thread are
+ * kept for that thread's ntfs_io_fail). The encoding is left at the library's default, UTF-8, and
  * ntfs_set_locale is never called, so the process keeps its locale.
  *
  * A volume belongs to one thread at a time, and must be closed by its opener before the device is.
@@ -46,8 +46,8 @@ void ntfs_io_begin(struct ntfs_io *io, uint64_t reads);
 /*
  * A library call failed: fill *e with "what: why", where why is, in this order, the device's own
  * error, the library's first message since ntfs_io_begin, or errno. Returns the negative code:
- * ERR_SOURCE for a read error, ERR_FORMAT otherwise (running out of memory too: how much the library
- * asks for depends on the volume, so it is no proof of an exhausted machine).
+ * ERR_SOURCE for a read error, ERR_FORMAT otherwise (running out of memory too: how much the
+ * library asks for depends on the volume, so it is no proof of an exhausted machine).
  */
 int ntfs_io_fail(struct ntfs_io *io, struct err *e, const char *what);
 

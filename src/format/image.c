@@ -94,10 +94,6 @@ int image_find_tail(struct dev *file, const uint8_t run[8], struct layout_tail *
 	if (rc < 0)
 		return rc;
 	rc = read_tail(file, end > 0 ? end : size, run, &r, pos, e);
-	/* A checksum of TAIL, at the end of the file, may look like the end of a seek table. */
-	if (rc == -ERR_DAMAGED && end > 0)
-		if (read_tail(file, size, run, &r, pos, NULL) == 0)
-			rc = 0;
 	if (rc < 0)
 		return rc;
 	rc = layout_tail_decode(r.body, r.body_len, t, e);

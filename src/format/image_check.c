@@ -172,6 +172,25 @@ static int check_record(struct seek_check *s, enum record_type type, uint64_t po
 	return seek_next(s, len, 0, e);
 }
 
+/* COPY has HEAD's body, byte for byte. */
+static int check_copy(struct seek_check *s, struct err *e)
+{
+	const struct image *i = s->i;
+	const struct layout_tail *t = &i->facts.tail;
+	const uint64_t len = t->seek_pos - TAIL_FRAME_BYTES - t->copy_pos;
+	struct record r;
+	int rc = record_read_exact(i->file, REC_COPY, t->copy_pos, len, i->facts.head.uuid, &r, e);
+
+	if (rc < 0)
+		return rc;
+	if (r.body_len != i->head.body_len || memcmp(r.body, i->head.body, r.body_len) != 0) {
+		layout_bad(e, "COPY", "body (it is not HEAD's)");
+		rc = err_prefix(e, "%s", dev_name(i->file));
+	}
+	record_free(&r);
+	return rc < 0 ? rc : seek_next(s, len, 0, e);
+}
+
 static int check_all(struct seek_check *s, struct err *e)
 {
 	const struct image *i = s->i;
@@ -187,6 +206,8 @@ static int check_all(struct seek_check *s, struct err *e)
 		rc = seek_next(s, t->indx_len, 0, e);
 	if (rc == 0)
 		rc = check_record(s, REC_META, t->meta_pos, t->meta_len, e);
+	if (rc == 0)
+		rc = check_copy(s, e);
 	if (rc == 0)
 		rc = seek_next(s, TAIL_FRAME_BYTES, 0, e);
 	if (rc == 0)

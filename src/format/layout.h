@@ -102,7 +102,7 @@ struct layout_indx_entry {
 };
 
 struct layout_tail {
-	uint64_t file_len, chunks, head_len, indx_pos, indx_len, meta_pos, meta_len;
+	uint64_t file_len, chunks, head_len, indx_pos, indx_len, meta_pos, meta_len, copy_pos;
 	uint64_t seek_pos, seek_len;
 	uint64_t kind_bytes[ENTRY_KINDS]; /* by enum entry_kind */
 	uint64_t bad_range_bytes;

@@ -89,7 +89,7 @@ uint32_t layout_tail_encode(const struct layout_tail *t, uint8_t *body)
 	for (int kind = ENTRY_DATA; kind <= ENTRY_BAD; kind++)
 		put_le64(body + 72 + 8 * (kind - ENTRY_DATA), t->kind_bytes[kind]);
 	put_le64(body + 104, t->bad_range_bytes);
-	put_le64(body + 112, 0);
+	put_le64(body + 112, t->copy_pos);
 	memcpy(body + 120, t->root, SHA256_BYTES);
 	return TAIL_BODY_BYTES;
 }
@@ -109,6 +109,7 @@ static void decode_tail(const uint8_t *body, struct layout_tail *t)
 	for (int kind = ENTRY_DATA; kind <= ENTRY_BAD; kind++)
 		t->kind_bytes[kind] = get_le64(body + 72 + 8 * (kind - ENTRY_DATA));
 	t->bad_range_bytes = get_le64(body + 104);
+	t->copy_pos = get_le64(body + 112);
 	memcpy(t->root, body + 120, SHA256_BYTES);
 }
 
@@ -130,7 +131,12 @@ static int check_parts(const struct layout_tail *t, struct err *e)
 	if (t->meta_len < RECORD_OVERHEAD_BYTES ||
 		t->meta_len > RECORD_OVERHEAD_BYTES + layout_body_max(REC_META))
 		return layout_bad(e, "TAIL", "META length");
-	if (!add_u64(t->meta_pos, t->meta_len + TAIL_FRAME_BYTES, &end) || t->seek_pos != end)
+	if (!add_u64(t->meta_pos, t->meta_len, &end) || t->copy_pos != end)
+		return layout_bad(e, "TAIL", "COPY position");
+	/* COPY holds what HEAD holds, but is not padded. */
+	if (t->seek_pos < end || t->seek_pos - end > t->head_len + TAIL_FRAME_BYTES ||
+		t->seek_pos - end <
+			RECORD_OVERHEAD_BYTES + HEAD_FIXED_BYTES + TAIL_FRAME_BYTES)
 		return layout_bad(e, "TAIL", "seek table position");
 	if (t->seek_len > SEEK_HEAD_BYTES + (uint64_t)SEEK_MAX_FRAMES * SEEK_ENTRY_BYTES +
 				SEEK_FOOTER_BYTES ||
@@ -152,8 +158,6 @@ int layout_tail_decode(const uint8_t *body, size_t n, struct layout_tail *t, str
 	if (n != TAIL_BODY_BYTES)
 		return layout_bad(e, "TAIL", "body length");
 	decode_tail(body, t);
-	if (get_le64(body + 112) != 0)
-		return layout_bad(e, "TAIL", "reserved field");
 	if (t->chunks > CHUNKS_MAX)
 		return layout_bad(e, "TAIL", "chunks");
 	for (int kind = ENTRY_DATA; kind <= ENTRY_BAD; kind++)

@@ -24,30 +24,12 @@ void record_free(struct record *r)
 	memset(r, 0, sizeof(*r));
 }
 
-/* want_len 0: any. */
-static int read_record(struct dev *file, enum record_type type, uint64_t pos, uint64_t want_len,
-	const uint8_t run[8], struct record *r, struct err *e)
+/* Read and open a record of this length, which lies inside the file. */
+static int read_whole(struct dev *file, enum record_type type, uint64_t pos, const uint8_t run[8],
+	struct record *r, struct err *e)
 {
-	uint8_t head[RECORD_HEAD_BYTES];
-	struct err mine;
 	int rc;
 
-	memset(r, 0, sizeof(*r));
-	if (e == NULL)
-		e = &mine;
-	if (!range_inside(pos, sizeof(head), dev_size(file)))
-		return cut_off(file, type, pos, e);
-	rc = dev_read(file, pos, head, sizeof(head), e);
-	if (rc < 0)
-		return rc;
-	if (layout_record_peek(head, type, pos, run, &r->len, e) < 0)
-		return at(file, pos, e);
-	if (want_len != 0 && r->len != want_len) {
-		layout_bad(e, layout_record_name(type), "length");
-		return at(file, pos, e);
-	}
-	if (!range_inside(pos, r->len, dev_size(file)))
-		return cut_off(file, type, pos, e);
 	r->frame = malloc(r->len);
 	if (r->frame == NULL)
 		return err_nomem(e);
@@ -63,11 +45,40 @@ static int read_record(struct dev *file, enum record_type type, uint64_t pos, ui
 int record_read(struct dev *file, enum record_type type, uint64_t pos, const uint8_t run[8],
 	struct record *r, struct err *e)
 {
-	return read_record(file, type, pos, 0, run, r, e);
+	uint8_t head[RECORD_HEAD_BYTES];
+	struct err mine;
+	int rc;
+
+	memset(r, 0, sizeof(*r));
+	if (e == NULL)
+		e = &mine;
+	if (!range_inside(pos, sizeof(head), dev_size(file)))
+		return cut_off(file, type, pos, e);
+	rc = dev_read(file, pos, head, sizeof(head), e);
+	if (rc < 0)
+		return rc;
+	if (layout_record_peek(head, type, pos, run, &r->len, e) < 0)
+		return at(file, pos, e);
+	if (!range_inside(pos, r->len, dev_size(file)))
+		return cut_off(file, type, pos, e);
+	return read_whole(file, type, pos, run, r, e);
 }
 
 int record_read_exact(struct dev *file, enum record_type type, uint64_t pos, uint64_t len,
 	const uint8_t run[8], struct record *r, struct err *e)
 {
-	return read_record(file, type, pos, len, run, r, e);
+	struct err mine;
+
+	memset(r, 0, sizeof(*r));
+	if (e == NULL)
+		e = &mine;
+	if (len < RECORD_OVERHEAD_BYTES ||
+		len > layout_record_len(type, pos, layout_body_max(type)) + RECORD_ALIGN_BYTES) {
+		layout_bad(e, layout_record_name(type), "length");
+		return at(file, pos, e);
+	}
+	if (!range_inside(pos, len, dev_size(file)))
+		return cut_off(file, type, pos, e);
+	r->len = (size_t)len;
+	return read_whole(file, type, pos, run, r, e);
 }

@@ -19,7 +19,7 @@ struct record {
  */
 int record_read(struct dev *file, enum record_type type, uint64_t pos, const uint8_t run[8],
 	struct record *r, struct err *e);
-/* The same, of a record whose length is known: another one is refused before it is read. */
+/* The same in one read, of a record whose length is known; a length over the limit is refused. */
 int record_read_exact(struct dev *file, enum record_type type, uint64_t pos, uint64_t len,
 	const uint8_t run[8], struct record *r, struct err *e);
 void record_free(struct record *r); /* one that was never read must be zeroed */

@@ -106,6 +106,21 @@ static int put_meta(struct image_writer *w, struct layout_tail *t, struct err *e
 	return rc;
 }
 
+/* HEAD once more: the start of a file is what a stray write hits first. */
+static int put_copy(struct image_writer *w, struct layout_tail *t, struct err *e)
+{
+	uint8_t *frame = malloc(RECORD_OVERHEAD_BYTES + HEAD_FIXED_BYTES + w->head.text_len);
+	uint64_t len;
+	int rc;
+
+	if (frame == NULL)
+		return err_nomem(e);
+	rc = put_record(w, frame, REC_COPY, layout_head_encode(&w->head, frame + RECORD_HEAD_BYTES),
+		&t->copy_pos, &len, e);
+	free(frame);
+	return rc;
+}
+
 /* ---- TAIL and the seek table ---- */
 
 static int put_tail(struct image_writer *w, struct layout_tail *t, struct err *e)
@@ -170,6 +185,8 @@ static int put_end(struct image_writer *w, uint8_t root[SHA256_BYTES], struct er
 	rc = put_indx(w, &t, e);
 	if (rc == 0)
 		rc = put_meta(w, &t, e);
+	if (rc == 0)
+		rc = put_copy(w, &t, e);
 	if (rc == 0)
 		rc = put_tail(w, &t, e);
 	if (rc == 0)

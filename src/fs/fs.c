@@ -21,8 +21,8 @@
 
 /* Every superblock that libblkid 2.38 knows lies in the first 4 MiB or, as RAID and ZFS do, in the
  * last 1 MiB; those that only point to another place are followed in copy_pointed_to. */
-#define HEAD_BYTES  (4 * MIB)
-#define TAIL_BYTES  (1 * MIB)
+#define HEAD_BYTES (4 * MIB)
+#define TAIL_BYTES (1 * MIB)
 #define PIECE_BYTES ((size_t)(64 * KIB))
 
 /* ---- A descriptor for libblkid ----------------------------------------------------------- */

@@ -9,12 +9,12 @@
  * The counter of free blocks in the superblock is right on a clean file system only; a mounted one
  * keeps it in memory. The counters of the groups are logged like bitmaps and always right.
  */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "fs/fs_ext_int.h"
 #include "fs/fs_ops.h"
-
-#include <inttypes.h>
-#include <stdio.h>
 
 struct volume {
 	struct dev *dev;

@@ -49,7 +49,7 @@ static int damaged(struct err *e, dgrp_t group, const char *what)
 static bool inside(ext2_filsys fs, uint64_t block, uint64_t count)
 {
 	return block >= fs->super->s_first_data_block &&
-	       range_inside(block, count, ext2fs_blocks_count(fs->super));
+		range_inside(block, count, ext2fs_blocks_count(fs->super));
 }
 
 static void set_bits(uint8_t *bits, unsigned from, unsigned to)
@@ -59,8 +59,8 @@ static void set_bits(uint8_t *bits, unsigned from, unsigned to)
 }
 
 /* Mark blocks [block, block + count) as far as they lie in the group. */
-static void mark_in_group(
-	ext2_filsys fs, dgrp_t group, uint64_t block, uint64_t count, uint8_t *bits)
+static void mark_in_group(ext2_filsys fs, dgrp_t group, uint64_t block, uint64_t count,
+	uint8_t *bits)
 {
 	uint64_t first = ext2fs_group_first_block2(fs, group);
 	uint64_t end = first + (uint64_t)ext2fs_group_blocks_count(fs, group);
@@ -100,14 +100,14 @@ static int load_bitmap(ext2_filsys fs, dgrp_t group, bool strict, uint8_t *bits,
 		return damaged(e, group, "the descriptor's checksum is wrong");
 	if (!inside(fs, block, 1) || !inside(fs, ext2fs_inode_bitmap_loc(fs, group), 1))
 		return damaged(e, group, "a bitmap lies outside the file system");
-	if (ext2fs_has_group_desc_csum(fs) &&
-		ext2fs_bg_flags_test(fs, group, EXT2_BG_BLOCK_UNINIT))
+	if (ext2fs_has_group_desc_csum(fs) && ext2fs_bg_flags_test(fs, group, EXT2_BG_BLOCK_UNINIT))
 		return make_bitmap(fs, group, bits, e);
 	code = io_channel_read_blk64(fs->io, block, 1, bits);
 	if (code)
 		return ext2fs_io_fail(fs, code, e, "read a block bitmap");
-	if (strict && !ext2fs_block_bitmap_csum_verify(fs, group, (char *)bits,
-			      (int)(fs->super->s_clusters_per_group / 8)))
+	if (strict &&
+		!ext2fs_block_bitmap_csum_verify(fs, group, (char *)bits,
+			(int)(fs->super->s_clusters_per_group / 8)))
 		return damaged(e, group, "the block bitmap's checksum is wrong");
 	return 0;
 }

@@ -12,7 +12,7 @@
 #include "map/map.h"
 
 #define EXT_SUPER_OFFSET 1024
-#define EXT_SUPER_BYTES	 1024
+#define EXT_SUPER_BYTES 1024
 
 /*
  * Check a superblock (EXT_SUPER_BYTES) so far that libext2fs can be given it: known features only,

@@ -9,8 +9,8 @@
 
 /* mke2fs makes journals of at most 10,240,000 blocks, and 1 GiB unless told otherwise. */
 #define JOURNAL_BLOCKS_MAX 16000000
-#define JOURNAL_RUNS_MAX   65536
-#define TREE_READS_MAX	   65536
+#define JOURNAL_RUNS_MAX 65536
+#define TREE_READS_MAX 65536
 
 void fs_ext_journal_fini(struct ext_journal *j)
 {
@@ -153,7 +153,6 @@ static int check_writes_outside(const struct ext_journal *j, struct err *e)
 	free(runs);
 	return rc;
 }
-
 
 int fs_ext_journal_read(struct dev *d, ext2_filsys fs, struct ext_journal *out, struct err *e)
 {

@@ -19,36 +19,36 @@
 #include "base/mem.h"
 #include "fs/fs_ext_int.h"
 
-#define JBD2_MAGIC	0xc03b3998u
+#define JBD2_MAGIC 0xc03b3998u
 #define TYPE_DESCRIPTOR 1
-#define TYPE_COMMIT	2
-#define TYPE_SUPER_V1	3
-#define TYPE_SUPER_V2	4
-#define TYPE_REVOKE	5
-#define HEADER_BYTES	12
-#define SUPER_BYTES	1024
+#define TYPE_COMMIT 2
+#define TYPE_SUPER_V1 3
+#define TYPE_SUPER_V2 4
+#define TYPE_REVOKE 5
+#define HEADER_BYTES 12
+#define SUPER_BYTES 1024
 
-#define COMPAT_CHECKSUM	     0x1
-#define INCOMPAT_REVOKE	     0x1
-#define INCOMPAT_64BIT	     0x2
-#define INCOMPAT_ASYNC	     0x4
-#define INCOMPAT_CSUM_V2     0x8
-#define INCOMPAT_CSUM_V3     0x10
+#define COMPAT_CHECKSUM 0x1
+#define INCOMPAT_REVOKE 0x1
+#define INCOMPAT_64BIT 0x2
+#define INCOMPAT_ASYNC 0x4
+#define INCOMPAT_CSUM_V2 0x8
+#define INCOMPAT_CSUM_V3 0x10
 #define INCOMPAT_FAST_COMMIT 0x20
-#define INCOMPAT_KNOWN	     0x3f
-#define CHECKSUM_CRC32	     1
-#define CHECKSUM_CRC32C	     4
+#define INCOMPAT_KNOWN 0x3f
+#define CHECKSUM_CRC32 1
+#define CHECKSUM_CRC32C 4
 
-#define TAG_ESCAPE    0x1
+#define TAG_ESCAPE 0x1
 #define TAG_SAME_UUID 0x2
-#define TAG_LAST      0x8
-#define UUID_BYTES    16
-#define TAIL_BYTES    4 /* checksum at the end of descriptor and revoke blocks */
+#define TAG_LAST 0x8
+#define UUID_BYTES 16
+#define TAIL_BYTES 4 /* checksum at the end of descriptor and revoke blocks */
 
 #define FAST_COMMIT_BLOCKS 256 /* when the journal's superblock says 0 */
-#define FAST_TAG_HEAD	   9   /* fs/ext4/fast_commit.h: le16 tag, le16 length, le32, le32 tid */
+#define FAST_TAG_HEAD 9	       /* fs/ext4/fast_commit.h: le16 tag, le16 length, le32, le32 tid */
 
-#define WRITES_MAX  (2u << 20)
+#define WRITES_MAX (2u << 20)
 #define REVOKES_MAX (2u << 20)
 
 struct revoke {
@@ -71,8 +71,8 @@ struct scan {
 
 	/* where we are */
 	uint32_t at, visited, tid;
-	uint32_t crc;	      /* v1: over descriptors and data of this transaction */
-	const char *damage;   /* what was wrong in this transaction so far, or NULL */
+	uint32_t crc;	    /* v1: over descriptors and data of this transaction */
+	const char *damage; /* what was wrong in this transaction so far, or NULL */
 	uint32_t damaged_at;
 	uint8_t *block, *data;
 	struct revoke *revokes;
@@ -233,13 +233,14 @@ static size_t tag_bytes(const struct scan *s)
 {
 	if (s->incompat & INCOMPAT_CSUM_V3)
 		return 16;
-	return 8 + (s->incompat & INCOMPAT_64BIT ? 4 : 0) + (s->incompat & INCOMPAT_CSUM_V2 ? 2 : 0);
+	return 8 + (s->incompat & INCOMPAT_64BIT ? 4 : 0) +
+		(s->incompat & INCOMPAT_CSUM_V2 ? 2 : 0);
 }
 
 static int check_data(struct scan *s, const uint8_t *tag, uint32_t index, struct err *e)
 {
-	uint8_t tid[4] = { (uint8_t)(s->tid >> 24), (uint8_t)(s->tid >> 16),
-		(uint8_t)(s->tid >> 8), (uint8_t)s->tid };
+	uint8_t tid[4] = { (uint8_t)(s->tid >> 24), (uint8_t)(s->tid >> 16), (uint8_t)(s->tid >> 8),
+		(uint8_t)s->tid };
 	uint32_t crc;
 	int rc;
 
@@ -314,7 +315,8 @@ static int on_revoke(struct scan *s, uint32_t index, struct err *e)
 		if (s->revoke_count == REVOKES_MAX)
 			return err_set(e, ERR_FORMAT, 0, "journal: more than %u revocations",
 				REVOKES_MAX);
-		revokes = fs_ext_grow(s->revokes, s->revoke_count, &s->revoke_room, sizeof(*revokes));
+		revokes =
+			fs_ext_grow(s->revokes, s->revoke_count, &s->revoke_room, sizeof(*revokes));
 		if (!revokes)
 			return err_nomem(e);
 		s->revokes = revokes;
@@ -339,8 +341,8 @@ static int on_commit(struct scan *s, uint32_t index, struct err *e)
 		(type != CHECKSUM_CRC32 || size != 4 || stored != s->crc))
 		note_damage(s, "a transaction's checksum is wrong", index);
 	if (s->damage)
-		return err_set(e, ERR_FORMAT, 0, "journal: %s (journal block %" PRIu32
-						 ", transaction %" PRIu32 ")",
+		return err_set(e, ERR_FORMAT, 0,
+			"journal: %s (journal block %" PRIu32 ", transaction %" PRIu32 ")",
 			s->damage, s->damaged_at, s->tid);
 	s->whole_writes = s->j->write_count;
 	s->whole_revokes = s->revoke_count;

@@ -16,16 +16,16 @@
 #include "base/mem.h"
 #include "fs/fs_ext_int.h"
 
-#define MAGIC		 0xef53
-#define LOG_BLOCK_MAX	 6  /* 64 KiB: super.rst, and the library's limit */
-#define LOG_CLUSTER_MAX	 19 /* 512 MiB: the library's limit */
-#define REV_OLD		 0
-#define REV_DYNAMIC	 1
-#define INODE_BYTES_OLD	 128
-#define DESC_BYTES	 32
+#define MAGIC 0xef53
+#define LOG_BLOCK_MAX 6	   /* 64 KiB: super.rst, and the library's limit */
+#define LOG_CLUSTER_MAX 19 /* 512 MiB: the library's limit */
+#define REV_OLD 0
+#define REV_DYNAMIC 1
+#define INODE_BYTES_OLD 128
+#define DESC_BYTES 32
 #define DESC_BYTES_64BIT 64
-#define STATE_VALID	 0x1
-#define STATE_ERROR	 0x2
+#define STATE_VALID 0x1
+#define STATE_ERROR 0x2
 
 /* All group descriptors are held in memory, twice when a journal is replayed. Enough for 192 TiB
  * with blocks of 4 KiB. */

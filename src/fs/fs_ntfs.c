@@ -7,13 +7,16 @@
  *
  * NTFS writes changes of $Bitmap into its journal ($LogFile) first. So:
  *
- *   state of the volume              what is taken                            why
- *   clean                            used clusters; all when $MFT disagrees   $Bitmap is complete
- *   dirty or chkdsk interrupted,     used clusters of $Bitmap, and every      nothing to replay, but
- *   journal clean                    cluster that $MFT maps                   $Bitmap is suspect
- *   journal not clean, or kept by    all                                      a replay may allocate
- *   Windows (version 2.0)                                                     what neither shows yet
- *   hibernated (hiberfil.sys)        all                                      see below
+ *   state of the volume           what is taken                         why
+ *   clean                         used clusters of $Bitmap; all when    $Bitmap is complete
+ *                                 $MFT maps one that is not used
+ *   dirty or chkdsk interrupted,  used clusters of $Bitmap, and every   nothing to replay, but
+ *   journal clean                 cluster that $MFT maps                $Bitmap is suspect
+ *   journal not clean             all                                   the replay may allocate
+ *                                                                       what neither shows yet
+ *   journal kept by Windows       all                                   as hibernated
+ *   (version 2.0)
+ *   hibernated (hiberfil.sys)     all                                   see below
  *
  * "$MFT maps": the runs of every record in use, whether anything refers to it or not; a record that
  * is damaged means all blocks. That is all there is on the disk: a cluster in no such run can be
@@ -24,9 +27,10 @@
  * There is no count of used clusters in the boot sector to check against (R2); the comparison with
  * $MFT, which maps the system files too, stands for it. $MFT itself must equal its mirror.
  *
- * A hibernated Windows (fast startup is a hibernation too) has the volume open: its memory, saved in
- * hiberfil.sys, holds allocations that may not be in $Bitmap yet, and the data in those clusters may
- * be on the disk already. After a restore it wakes up and goes on with them. Only all blocks are safe.
+ * A hibernated Windows (fast startup is a hibernation too) has the volume open: its memory, saved
+ * in hiberfil.sys, holds allocations that may not be in $Bitmap yet, and the data in those clusters
+ * may be on the disk already. After a restore it wakes up and goes on with them. Only all blocks
+ * are safe. The volumes that it has open besides its own show it in their journal.
  *
  * Clusters in $BadClus are used in $Bitmap and stay data, not MAP_BAD: MAP_BAD says that reading
  * failed, which nobody has tried. On the failing disk the read-error policy deals with them; on a
@@ -65,11 +69,11 @@
 	(0x0002 /* resize $LogFile */ | 0x0004 /* upgrade */ | 0x0008 /* mounted on NT 4 */ |      \
 		0x0010 /* delete USN journal */ | 0x0020 /* repair object ids */ | 0x0080 |        \
 		0x8000 /* modified by chkdsk */)
-#define FLAG_DIRTY	     0x0001
+#define FLAG_DIRTY 0x0001
 #define FLAG_CHKDSK_UNDERWAY 0x4000
 
-__attribute__((format(printf, 2, 3))) static void add_note(
-	struct fs_report *r, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void add_note(struct fs_report *r, const char *fmt,
+	...)
 {
 	size_t used = strlen(r->note);
 	va_list ap;
@@ -119,8 +123,7 @@ static int compare_mirror(struct fs_ntfs *v, uint8_t *mft, uint8_t *mirror, stru
 
 		/* The library turns the signature of a torn record into "BAAD". 0x16: in use. */
 		if (memcmp(rec, "FILE", 4) != 0 || used > n || !(rec[0x16] & 1))
-			return err_set(
-				e, ERR_FORMAT, 0, "MFT record %" PRIu32 " is damaged", i);
+			return err_set(e, ERR_FORMAT, 0, "MFT record %" PRIu32 " is damaged", i);
 		if (memcmp(rec, mirror + i * n, used) != 0)
 			return err_set(e, ERR_FORMAT, 0,
 				"$MFTMirr differs from $MFT in record %" PRIu32, i);

@@ -47,13 +47,12 @@ static int decode_size(const uint8_t *p, uint64_t device_bytes, struct ntfs_boot
 	b->total_sectors = get_le64(p + 0x28);
 	if (!mul_u64(b->total_sectors, b->sector_bytes, &bytes) || bytes > device_bytes)
 		return err_set(e, ERR_FORMAT, 0,
-			"boot sector: the volume has %" PRIu64
-			" sectors, the device only %" PRIu64 " bytes: truncated?",
+			"boot sector: the volume has %" PRIu64 " sectors, the device only %" PRIu64
+			" bytes: truncated?",
 			b->total_sectors, device_bytes);
 	b->clusters = bytes / b->cluster_bytes;
 	if (b->clusters == 0 || b->clusters > MAX_CLUSTERS)
-		return err_set(
-			e, ERR_FORMAT, 0, "boot sector: %" PRIu64 " clusters", b->clusters);
+		return err_set(e, ERR_FORMAT, 0, "boot sector: %" PRIu64 " clusters", b->clusters);
 	return 0;
 }
 

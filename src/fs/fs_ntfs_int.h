@@ -18,12 +18,12 @@
 #define NTFS_MAX_RECORD_BYTES 4096
 
 struct ntfs_boot {
-	uint32_t sector_bytes;	   /* 512 to 4096 */
-	uint32_t cluster_bytes;	   /* 512 to 2 MiB, at least a sector */
-	uint32_t record_bytes;	   /* of an MFT record, 512 to 4096 */
-	uint64_t total_sectors;	   /* without the backup boot sector behind them */
-	uint64_t clusters;	   /* whole ones: total bytes / cluster_bytes, rounded down */
-	uint64_t mft_cluster;	   /* where $MFT and $MFTMirr begin */
+	uint32_t sector_bytes;	/* 512 to 4096 */
+	uint32_t cluster_bytes; /* 512 to 2 MiB, at least a sector */
+	uint32_t record_bytes;	/* of an MFT record, 512 to 4096 */
+	uint64_t total_sectors; /* without the backup boot sector behind them */
+	uint64_t clusters;	/* whole ones: total bytes / cluster_bytes, rounded down */
+	uint64_t mft_cluster;	/* where $MFT and $MFTMirr begin */
 	uint64_t mftmirr_cluster;
 };
 

@@ -16,9 +16,9 @@
 #include "base/mem.h"
 #include "fs/fs_ntfs_int.h"
 
-#define RECORD_IN_USE	 1
-#define ATTRIBUTES_END	 UINT32_MAX
-#define RESIDENT_BYTES	 0x18 /* the shortest attribute headers */
+#define RECORD_IN_USE 1
+#define ATTRIBUTES_END UINT32_MAX
+#define RESIDENT_BYTES 0x18 /* the shortest attribute headers */
 #define NONRESIDENT_BYTES 0x40
 
 static int bad(struct err *e, const char *why)

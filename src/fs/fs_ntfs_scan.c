@@ -1,8 +1,8 @@
 /*
  * $Bitmap and $MFT into a map, a window at a time. Bit n of $Bitmap set means that cluster n is in
  * use ([NTFS] "$Bitmap"); to that is added what the records of $MFT map. 2^32 clusters have 512 MiB
- * of bitmap, so a window of it is all that is ever in memory, and $MFT is read once per window: once
- * for volumes of up to 2^29 clusters (2 TiB with 4 KiB each).
+ * of bitmap, so a window of it is all that is ever in memory, and $MFT is read once per window:
+ * once for volumes of up to 2^29 clusters (2 TiB with 4 KiB each).
  */
 #include <inttypes.h>
 #include <stdio.h> /* this and sys/stat.h: the library's headers need them */
@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "fs/fs_ntfs_int.h"
 
-#define PIECE_BYTES  ((size_t)MIB) /* read at a time; a multiple of any record */
+#define PIECE_BYTES ((size_t)MIB) /* read at a time; a multiple of any record */
 #define WINDOW_BYTES ((size_t)(64 * MIB))
 
 struct window {
@@ -122,8 +122,8 @@ static int add_records(struct scan *s, uint8_t *piece, size_t n, uint64_t off, s
 	size_t step = s->v->boot.record_bytes;
 
 	for (size_t at = 0; at < n; at += step) {
-		int rc = fs_ntfs_record_runs(
-			piece + at, step, s->v->boot.clusters, add_run, &s->w, e);
+		int rc = fs_ntfs_record_runs(piece + at, step, s->v->boot.clusters, add_run, &s->w,
+			e);
 
 		if (rc < 0)
 			return err_prefix(e, "MFT record %" PRIu64, (off + at) / step);

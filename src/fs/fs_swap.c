@@ -13,11 +13,11 @@
 #include "base/mem.h"
 #include "fs/fs_ops.h"
 
-#define PAGE_MIN	4096
-#define PAGE_MAX	65536
+#define PAGE_MIN 4096
+#define PAGE_MAX 65536
 #define SIGNATURE_BYTES 10
-#define VERSION_OFFSET	1024
-#define HEADER_VERSION	1
+#define VERSION_OFFSET 1024
+#define HEADER_VERSION 1
 
 /* The smallest page size that has the signature at its end; 0 when none has. */
 static uint32_t page_bytes_of(const uint8_t *head, size_t len)
@@ -42,8 +42,8 @@ static int free_pages(const uint8_t *head, size_t len, struct map *m, struct fs_
 		return err_set(e, ERR_FORMAT, 0, "swap: version is %" PRIu32, version);
 	end = ((uint64_t)last_page + 1) * page; /* 48 bits at most */
 	if (end > map_size(m))
-		return err_set(e, ERR_FORMAT, 0, "swap: last page %" PRIu32
-						 " of %" PRIu32 " bytes lies past the end",
+		return err_set(e, ERR_FORMAT, 0,
+			"swap: last page %" PRIu32 " of %" PRIu32 " bytes lies past the end",
 			last_page, page);
 	r->block_bytes = page;
 	/* Always the largest page: should a larger header stand behind a stale small one, it is

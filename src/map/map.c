@@ -20,14 +20,14 @@
 
 /* One encoded run is at most ten bytes: 64 bits of length and 3 of kind, 7 in a byte. */
 #define RUN_BYTES_MAX 10
-#define HEADER_BYTES  8
+#define HEADER_BYTES 8
 
 struct map {
 	uint64_t size;
 	struct extent *slots;
 	size_t capacity; /* slots */
-	size_t count;    /* extents */
-	size_t hole;     /* index of the first extent after the hole */
+	size_t count;	 /* extents */
+	size_t hole;	 /* index of the first extent after the hole */
 };
 
 static struct extent *slot(const struct map *m, size_t i)
@@ -110,7 +110,7 @@ struct extent map_at(const struct map *m, size_t i)
  */
 static size_t find(const struct map *m, uint64_t off, size_t near)
 {
-	size_t low = 0;         /* every extent before low ends at or before off */
+	size_t low = 0;		/* every extent before low ends at or before off */
 	size_t high = m->count; /* extent high, when there is one, ends after off */
 	size_t at = near < m->count ? near : m->count;
 
@@ -180,8 +180,8 @@ static int reserve(struct map *m, size_t count, struct err *e)
 }
 
 /* Put `n` pieces in the place of extents [from, to). */
-static int replace(
-	struct map *m, size_t from, size_t to, const struct extent *pieces, size_t n, struct err *e)
+static int replace(struct map *m, size_t from, size_t to, const struct extent *pieces, size_t n,
+	struct err *e)
 {
 	int rc = reserve(m, m->count - (to - from) + n, e);
 

@@ -24,7 +24,7 @@ over() { # ARGUMENT...
 
 main_is 'print("mine", arg[0], arg[1], arg[2], #arg) return 0'
 check 'an override replaces imgtool.main' over one 'two words'
-check_eq "$(cat "$TMP/out")" "mine	$IMGTOOL	one	two words	2" 'main gets the arguments'
+check_eq "$(tr '\t' '|' <"$TMP/out")" "mine|$IMGTOOL|one|two words|2" 'main gets the arguments'
 check 'without it the embedded one runs' "$IMGTOOL" --version
 check_grep '^imgtool [0-9]+\.[0-9]+\.[0-9]+ ' "$TMP/out" 'and says the version'
 
@@ -46,7 +46,8 @@ if strace -o "$TMP/trace" true 2>/dev/null; then
 	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 strace -o "$TMP/trace" "$IMGTOOL" --version \
 		>"$TMP/out"
 	check_grep '"/etc/imgtool/lua/imgtool/main.lua"' "$TMP/trace" 'the machine has a directory'
-	if grep -E '(open|stat)[a-z]*\(.*"(\./)?(imgtool|img|lua)[/.]' "$TMP/trace" >"$TMP/out"; then
+	if grep -E '(open|stat)[a-z]*\(.*"(\./)?(imgtool|img|lua)[/.]' "$TMP/trace" \
+		>"$TMP/out"; then
 		nok 'nothing is looked for in the current directory' "$(cat "$TMP/out")"
 	else
 		ok 'nothing is looked for in the current directory'
@@ -58,12 +59,15 @@ fi
 mkdir -p "$TMP/module/imgtool"
 cp "$TOP/lua/imgtool/strict.lua" "$TMP/module/imgtool/strict.lua"
 check '--version --verbose' with_path "$TMP/module" --version --verbose
-check_grep "imgtool\.strict.*$TMP/module/imgtool/strict\.lua" "$TMP/out" 'lists the overridden modules'
+check_grep "imgtool\.strict.*$TMP/module/imgtool/strict\.lua" "$TMP/out" \
+	'lists the overridden modules'
 
 # ---- Where it does not come from ----
 
 mkdir -p "$TMP/cwd/imgtool"
-echo 'error("picked up")' | tee "$TMP/cwd/imgtool/main.lua" "$TMP/cwd/imgtool.lua" >"$TMP/cwd/init.lua"
+echo 'error("picked up")' >"$TMP/cwd/imgtool/main.lua"
+cp "$TMP/cwd/imgtool/main.lua" "$TMP/cwd/imgtool.lua"
+cp "$TMP/cwd/imgtool/main.lua" "$TMP/cwd/init.lua"
 cd "$TMP/cwd"
 check 'the current directory does not count' "$IMGTOOL" --version
 check 'nor do the variables of the stock interpreter' env LUA_PATH="$TMP/cwd/?.lua" \
@@ -141,7 +145,8 @@ check 'an error in a finaliser' over
 check_grep 'in gc' "$TMP/err" 'is seen'
 
 main_is 'print("text") return 0'
-check_status 6 'output that does not fit is a failure' bash -c "IMGTOOL_LUA_PATH='$TMP/lua' '$IMGTOOL' >/dev/full"
+check_status 6 'output that does not fit is a failure' \
+	bash -c "IMGTOOL_LUA_PATH='$TMP/lua' '$IMGTOOL' >/dev/full"
 check_grep '^imgtool: write to standard output failed' "$TMP/err" 'and said so'
 main_is 'for i = 1, 100000 do print(i) end return 0'
 check_status 6 'a reader that goes away ends no program by a signal' bash -c "set -o pipefail
@@ -149,11 +154,20 @@ check_status 6 'a reader that goes away ends no program by a signal' bash -c "se
 # The image must not become standard output.
 main_is 'local device = require "img.device"
 	local dev = assert(device.open(arg[1], { write = true, create = true }))
-	print("text") io.stderr:write("more text") io.stdout:flush()
-	assert(dev:write(0, "data")) return 0'
-check_status 6 'closed descriptors are a failure' bash -c \
-	"IMGTOOL_LUA_PATH='$TMP/lua' '$IMGTOOL' '$TMP/file' <&- >&- 2>&-"
-check_eq "$(cat "$TMP/file")" data 'and nothing is printed into a device'
+	assert(dev:write(0, "data"))
+	print("text") io.stdout:flush() io.stderr:write("more text")
+	return 0'
+for closed in '<&-' '>&-' '2>&-' '<&- >&- 2>&-'; do
+	rm -f "$TMP/file"
+	status=0
+	bash -c "IMGTOOL_LUA_PATH='$TMP/lua' '$IMGTOOL' '$TMP/file' $closed" >"$TMP/out" 2>&1 ||
+		status=$?
+	check_eq "$(cat "$TMP/file")" data "nothing is printed into a device ($closed)"
+	case $closed in
+	*'>&- '* | '>&-') check_eq $status 6 'and lost output is a failure' ;;
+	*) check_eq $status 0 'and all else goes on' ;;
+	esac
+done
 
 # ---- Root ----
 
@@ -198,7 +212,8 @@ if [ "$(id -u)" -eq 0 ]; then
 	check_status 9 'a ring of links is an error' with_path "$TMP/ring" --version
 
 	chmod 664 "$TMP/module/imgtool/strict.lua"
-	check_status 9 'a module that is loaded later is refused too' with_path "$TMP/module" --version
+	check_status 9 'a module that is loaded later is refused too' \
+		with_path "$TMP/module" --version
 	check_grep "^imgtool: $TMP/module/imgtool/strict.lua: " "$TMP/err" 'and named'
 
 	chmod 666 "$main"
@@ -217,7 +232,8 @@ if [ "$(id -u)" -eq 0 ]; then
 		skip_case 'a setuid program ignores the environment' 'mounted nosuid'
 	else
 		# Without its status: a leak check does not work in a setuid program, and fails it.
-		IMGTOOL_LUA_PATH="$TMP/lua" HOME="$TMP" "$TMP/setuid" --version >"$TMP/out" 2>&1 || true
+		IMGTOOL_LUA_PATH="$TMP/lua" HOME="$TMP" "$TMP/setuid" --version >"$TMP/out" 2>&1 ||
+			true
 		check_grep '^imgtool [0-9]' "$TMP/out" 'a setuid program ignores the environment'
 	fi
 else

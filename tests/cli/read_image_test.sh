@@ -5,8 +5,6 @@
 requires python3 zstd
 [ -x "$IMGTOOL" ] || skip "$IMGTOOL is not built"
 READER=$TOP/scripts/read_image.py
-# No __pycache__ in the source tree.
-export PYTHONDONTWRITEBYTECODE=1
 
 reader() {
 	python3 "$READER" "$@"

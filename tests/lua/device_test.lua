@@ -181,7 +181,8 @@ describe('img.device', function()
     for _, id in ipairs(assert(device.list())) do listed[id.name] = id end
     local count = 0
     -- Memory that the kernel swaps to (zram) is no disk to image.
-    for name, bytes in run('lsblk -bnro NAME,SIZE,TYPE | grep -v ^zram'):gmatch('(%S+) (%d+) disk') do
+    local lsblk = run 'lsblk -bnro NAME,SIZE,TYPE | grep -v ^zram'
+    for name, bytes in lsblk:gmatch('(%S+) (%d+) disk') do
       count = count + 1
       assert.is_table(listed[name], name)
       assert.equal(math.tointeger(bytes), listed[name].size_bytes)
@@ -285,10 +286,12 @@ describe('a device handle', function()
   end)
 
   it('is counted until it is collected', function()
-    local list = {}
-    for i = 1, 100 do list[i] = assert(device.mem(10)) end
-    assert.same({ device = 100 }, sys.open_handles())
-    list = nil -- luacheck: ignore 311
+    do
+      local list = {}
+      for i = 1, 100 do list[i] = assert(device.mem(10)) end
+      assert.same({ device = 100 }, sys.open_handles())
+      assert.equal(100, #list)
+    end
     no_open_handles()
   end)
 
@@ -341,9 +344,7 @@ describe('a device handle', function()
 
   it('survives finalisers that close it at any time', function()
     local dev = assert(device.mem(1 * MiB))
-    local closer = setmetatable({}, { __gc = function() dev:close() end })
-    assert.is_table(closer)
-    closer = nil -- luacheck: ignore 311
+    assert.is_table(setmetatable({}, { __gc = function() dev:close() end }))
     -- The buffer of the read makes Lua collect, and the finaliser close the device under it.
     for _ = 1, 1000 do
       if not pcall(dev.read, dev, 0, 1 * MiB) then break end

@@ -45,7 +45,8 @@ describe('json.decode', function()
 
   it('says what is wrong', function()
     local bad = {
-      [''] = 'character', ['{'] = 'character', ['[1] 2'] = 'character 5', ['[01]'] = 'invalid number',
+      [''] = 'character', ['{'] = 'character', ['[1] 2'] = 'character 5',
+      ['[01]'] = 'invalid number',
       ['[NaN]'] = 'invalid', ['[Infinity]'] = 'invalid', ['[0x10]'] = 'invalid',
       ['[1e999]'] = 'too large', ['{"a":1e999}'] = 'too large', ['{"a" 1}'] = 'colon',
       ['"\xff"'] = 'invalid UTF-8 at byte 2', ['{a:1}'] = 'character', ['"\\ud800"'] = 'unicode',

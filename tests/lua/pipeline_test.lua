@@ -76,7 +76,7 @@ local function slow_capture(dir, changes)
   local m = map.new(SIZE, true)
   local writer = writer_on(file, m)
   local job = assert(pipeline.capture(
-    with(CAPTURE, with({ source = source, map = m, writer = writer, workers = 1, depth = 2 }, changes))))
+    with(with(CAPTURE, { source = source, map = m, writer = writer, workers = 1, depth = 2 }), changes)))
   return job, { mem, source, file, m, writer }
 end
 
@@ -96,7 +96,8 @@ describe('img.pipeline', function()
     assert.same({}, verify:losses())
 
     local target <close> = assert(device.mem(SIZE))
-    local restore <close> = assert(pipeline.restore(with(RESTORE, { image = img, target = target })))
+    local restore <close> = assert(pipeline.restore(
+      with(RESTORE, { image = img, target = target })))
     assert.is_true(restore:wait())
     assert.is_true(source_bytes() == target:read(0, SIZE))
   end)
@@ -298,7 +299,7 @@ describe('a job', function()
     for _, handle in ipairs(things) do handle:close() end
     throws('attempt to use a closed writer', things[5].finish, things[5])
     assert.same({ device = 3, map = 1, writer = 1, job = 1 }, sys.open_handles())
-    things = nil -- luacheck: ignore 311
+    for i in pairs(things) do things[i] = nil end
     collectgarbage()
     assert.is_true(job:wait())
     job:close()
@@ -327,7 +328,8 @@ describe('a job', function()
       local writer = assert(image.writer(file, { source_bytes = 1 << 30, chunk_bytes = 1 << 20,
         block_bytes = 1 << 16, logical_bytes = 512, physical_bytes = 512, hash = 'sha256',
         uuid = sys.uuid(), created_s = 0, text = '{}' }, m))
-      job = assert(pipeline.capture { source = assert(device.mem(1 << 30)), map = m, writer = writer,
+      local source = assert(device.mem(1 << 30))
+      job = assert(pipeline.capture { source = source, map = m, writer = writer,
         on_read_error = 'abort', read_retries = 0, workers = 2, depth = 8, level = 1,
         max_bytes_per_s = 1 << 20 })
       print(job:wait(0.1))
@@ -355,7 +357,8 @@ describe('arguments of img.pipeline', function()
       throws(("field '%s' is missing"):format(name), pipeline.capture, t)
     end
     local function bad(name, value, message)
-      throws(("field '%s' %s"):format(name, message), pipeline.capture, with(whole, { [name] = value }))
+      throws(("field '%s' %s"):format(name, message), pipeline.capture,
+        with(whole, { [name] = value }))
     end
     bad('workers', 0, 'must be 1 to 64')
     bad('workers', 65, 'must be 1 to 64')

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # ext2, ext3 and ext4 as the kernel leaves them: mounted, filled, emptied, fragmented; unmounted,
-# frozen, and above all snapshots of a mounted and busy file system. A copy holds the data of the map
-# and garbage everywhere else; it must pass e2fsck and hold, file for file, what a full copy holds.
+# frozen, and above all snapshots of a mounted and busy file system. A copy holds the data of the
+# map and garbage everywhere else; it must pass e2fsck and hold, file for file, what a full copy
+# holds.
 . "$(dirname "$0")/../lib.sh"
 requires_root
 requires mke2fs e2fsck dumpe2fs resize2fs fsfreeze losetup mkfs.xfs
@@ -20,17 +21,17 @@ cleanup umount "$TMP/w"
 W=$TMP/w
 
 fill() { # DIR ROUND
-	local i
+	local i max
 	RANDOM=$2
 	mkdir -p "$1/r$2/a/b"
 	for ((i = 0; i < 150; i++)); do
-		head -c $((RANDOM * RANDOM % (i % 20 == 0 ? 2000000 : 30000))) /dev/urandom >"$1/r$2/f$i"
+		max=$((i % 20 == 0 ? 2000000 : 30000))
+		head -c $((RANDOM * RANDOM % max)) /dev/urandom >"$1/r$2/f$i"
 	done
 	cp -r "$TOP/src" "$1/r$2/a/b/src"
 	truncate -s 5M "$1/r$2/sparse"
 	echo end >>"$1/r$2/sparse"
 	ln "$1/r$2/f1" "$1/r$2/hard"
-	setfattr -n user.long -v "$(head -c 300 /dev/zero | tr '\0' x)" "$1/r$2/f2" 2>/dev/null || true
 }
 
 churn() { # DIR ROUND
@@ -67,7 +68,8 @@ tree_sums() { # IMAGE: mounted (which replays a copy's journal), every name and 
 	umount "$dir"
 }
 
-# same SNAPSHOT DESC: the map of the snapshot is used-only, and a copy made by it equals the snapshot.
+# same SNAPSHOT DESC: the map of the snapshot is used-only, and a copy made by it equals the
+# snapshot.
 same() {
 	local got
 	got=$("$TOOL" --copy "$1" "$W/copy") || true
@@ -111,7 +113,8 @@ refused() { # SNAPSHOT WORD DESC
 free_equals() {
 	local want
 	want=$(dumpe2fs -h "$1" 2>/dev/null |
-		awk -F: '/^Free blocks/ { f = $2 } /^Block size/ { b = $2 } END { printf "%d", f * b }')
+		awk -F: '/^Free blocks/ { f = $2 } /^Block size/ { b = $2 }
+			END { printf "%d", f * b }')
 	check_eq "$("$TOOL" --copy "$1" "$W/copy" | sed 's/.*free=\([0-9]*\).*/\1/')" "$want" \
 		"$2: free is what dumpe2fs says"
 	rm -f "$W/copy"

@@ -240,8 +240,8 @@ static void set_free_ranges(struct map *m, char *text, uint64_t block, uint64_t 
 			break;
 		if (*end == '-')
 			last = strtoull(end + 1, &end, 10);
-		assert_int_equal(
-			map_set(m, first * block, (last - first) * block + cluster, MAP_FREE, NULL),
+		assert_int_equal(map_set(m, first * block, (last - first) * block + cluster,
+					 MAP_FREE, NULL),
 			0);
 		text = *end == ',' ? end + 1 : end;
 	}
@@ -272,8 +272,8 @@ struct map *ext_dumped_map(const char *name, uint64_t base, uint64_t size)
 	assert_int_not_equal(block, 0);
 	/* A last cluster may be printed though only part of it is in the file system. */
 	if (blocks * block < size)
-		assert_int_equal(
-			map_set(m, blocks * block, size - blocks * block, MAP_DATA, NULL), 0);
+		assert_int_equal(map_set(m, blocks * block, size - blocks * block, MAP_DATA, NULL),
+			0);
 	return m;
 }
 
@@ -320,11 +320,11 @@ int ext_copy_main(const char *source, const char *copy)
 	struct dev *d = NULL;
 	struct map *m = NULL;
 	bool ok = fd >= 0 && dev_open(source, 0, &d, &e) == 0 && fs_map(d, &m, &r, &e) == 0 &&
-		  restore_to(fd, d, m, &e);
+		restore_to(fd, d, m, &e);
 
 	if (ok)
-		printf("used_only=%d free=%" PRIu64 " note=%s reason=%s\n", r.used_only, r.free_bytes,
-			r.note, r.reason);
+		printf("used_only=%d free=%" PRIu64 " note=%s reason=%s\n", r.used_only,
+			r.free_bytes, r.note, r.reason);
 	else
 		fprintf(stderr, "%s\n", e.msg);
 	map_free(m);

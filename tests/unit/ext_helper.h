@@ -12,7 +12,9 @@
 #include "device/dev.h"
 #include "fs/fs.h"
 
-/* Make the scratch directory; end the program as skipped when a tool (NULL ends them) is missing. */
+/*
+ * Make the scratch directory; end the program as skipped when a tool (NULL ends them) is missing.
+ */
 void ext_setup(const char *const *tools);
 
 /* Run a command; its exit status. Output (both streams) to `out`, which may be NULL, cut. */

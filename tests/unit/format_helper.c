@@ -246,9 +246,13 @@ void format_write(const struct format_source *s, const char *path, uint8_t *root
 
 struct dev *format_write_log(const struct format_source *s, uint8_t *root)
 {
-	/* Tables, and blocks that do not shrink, take somewhat more than the source. */
-	struct dev *out = format_open_log(2 * s->head.source_bytes + 64 * s->blocks + 8 * MIB);
+	uint64_t room = 8 * MIB + 64 * (uint64_t)s->blocks;
+	struct dev *out;
 
+	for (uint32_t i = 0; i < s->blocks; i++)
+		if (s->kinds[i] == ENTRY_DATA)
+			room += block_bound(s->head.block_bytes);
+	out = format_open_log(room);
 	write_to(s, out, root);
 	return out;
 }
@@ -332,7 +336,7 @@ int format_run(const char *fmt, ...)
 
 /* ---- The log ---- */
 
-#define NOTES_MAX 20000
+#define NOTES_MAX 200000
 
 struct log {
 	struct dev dev;

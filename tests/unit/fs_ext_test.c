@@ -1,8 +1,8 @@
 /*
- * ext2, ext3 and ext4 without root: images by mke2fs -d, aged by debugfs, compared with what dumpe2fs
- * says of every group; copies that hold only the map's data, the rest garbage, checked by e2fsck;
- * what must be refused; faults; crafted superblocks; volumes larger than any buffer. Journals have
- * their own file, fs_ext_journal_test.c.
+ * ext2, ext3 and ext4 without root: images by mke2fs -d, aged by debugfs, compared with what
+ * dumpe2fs says of every group; copies that hold only the map's data, the rest garbage, checked
+ * by e2fsck; what must be refused; faults; crafted superblocks; volumes larger than any buffer.
+ * Journals have their own file, fs_ext_journal_test.c.
  */
 #include <inttypes.h>
 #include <setjmp.h>
@@ -74,8 +74,9 @@ static const struct options sets[] = {
 	{ "ext4", "64M", "-t ext4 -O bigalloc -b 4096 -C 65536" },
 	{ "ext4", "400M", "-t ext4 -O bigalloc -b 4096 -C 16384 -g 32768" },
 	{ "ext4", "200M", "-t ext4 -O bigalloc,^metadata_csum,uninit_bg -b 1024 -C 8192 -g 8192" },
-	{ "ext4", "64M", "-t ext4 -b 1024 -O quota,project,casefold,encrypt,verity,ea_inode,"
-			 "large_dir,stable_inodes" },
+	{ "ext4", "64M",
+		"-t ext4 -b 1024 -O quota,project,casefold,encrypt,verity,ea_inode,"
+		"large_dir,stable_inodes" },
 	{ "ext4", "64M", "-t ext4 -b 1024 -O mmp" },
 	{ "ext4", "64M", "-t ext4 -b 1024 -O orphan_file" },
 	{ "ext4", "64M", "-t ext4 -b 1024 -O fast_commit -J size=8,fast_commit_size=1024" },
@@ -103,10 +104,10 @@ static void test_against_dumpe2fs(void **state)
 		want = ext_dumped_map("fs", 0, map_size(got));
 		ext_assert_equal_maps(got, want, o->mke2fs);
 		/* The superblock's own count, by another way. */
-		assert_int_equal(
-			ext_sh(out, sizeof(out), "dumpe2fs -h fs 2>/dev/null | awk -F: "
-						 "'/^Free blocks/ { f = $2 } /^Block size/ { b = $2 } "
-						 "END { print f, b }'"),
+		assert_int_equal(ext_sh(out, sizeof(out),
+					 "dumpe2fs -h fs 2>/dev/null | awk -F: "
+					 "'/^Free blocks/ { f = $2 } /^Block size/ { b = $2 } "
+					 "END { print f, b }'"),
 			0);
 		assert_int_equal(sscanf(out, "%" SCNu64 " %" SCNu64, &free_blocks, &block), 2);
 		assert_int_equal(r.free_bytes, free_blocks * block);
@@ -152,10 +153,10 @@ static void test_against_partclone(void **state)
 	(void)state;
 	make_aged("fs", "64M", "-t ext4 -b 4096");
 	m = ext_map_of("fs", &r);
-	assert_int_equal(
-		ext_sh(out, sizeof(out), "partclone.extfs -c -s fs -o pc.img -L pc.log >/dev/null 2>&1"
-					 " && partclone.info -s pc.img 2>&1 | "
-					 "sed -n 's/^Space in use:.*= *\\([0-9]*\\) Blocks/\\1/p'"),
+	assert_int_equal(ext_sh(out, sizeof(out),
+				 "partclone.extfs -c -s fs -o pc.img -L pc.log >/dev/null 2>&1"
+				 " && partclone.info -s pc.img 2>&1 | "
+				 "sed -n 's/^Space in use:.*= *\\([0-9]*\\) Blocks/\\1/p'"),
 		0);
 	assert_int_equal(sscanf(out, "%" SCNu64, &used), 1);
 	assert_int_equal(map_bytes(m, MAP_DATA), used * 4096);
@@ -216,7 +217,7 @@ static void test_report(void **state)
 	dev_close(d);
 }
 
-/* ---- Refusals (R2). The base has no checksums, so that a patched byte is all that is wrong. ---- */
+/* ---- Refusals (R2). No checksums: a patched byte is all that is wrong. -------------------- */
 
 #define PLAIN "-t ext4 -b 1024 -O ^metadata_csum,^uninit_bg"
 
@@ -249,11 +250,9 @@ static void test_superblock_is_refused(void **state)
 		{ 0x5c, 0x80000000, 0, "unknown feature bit 0x80000000 in compat" },
 		{ 0x5c, 0x100, 0, "exclude_bitmap" },
 		{ 0x60, 0x40000, 0, "unknown feature bit 0x40000 in incompat" },
-		{ 0x60, 0x1000, 0, "dirdata" },
-		{ 0x60, 0x1, 0, "compression" },
+		{ 0x60, 0x1000, 0, "dirdata" }, { 0x60, 0x1, 0, "compression" },
 		{ 0x64, 0x20000, 0, "unknown feature bit 0x20000 in ro_compat" },
-		{ 0x64, 0x80, 0, "has_snapshot" },
-		{ 0x64, 0x4000, 0, "shared_blocks" },
+		{ 0x64, 0x80, 0, "has_snapshot" }, { 0x64, 0x4000, 0, "shared_blocks" },
 		{ 0x64, 0x410, 0, "uninit_bg and metadata_csum" },
 		{ 0x38, 0x20000, 0, "marked as having errors" }, /* s_state */
 		{ 0x38, 0, 0x10000, "not cleanly unmounted" },
@@ -262,17 +261,13 @@ static void test_superblock_is_refused(void **state)
 		{ 0xe0, 0, 0xffffffff, "on another device" },
 		{ 0xe0, 0xffff, 0, "journal" }, /* an inode that is not there */
 		{ 0x4c, 2, 0, "" },		/* s_rev_level 3: libblkid, or we */
-		{ 0x14, 2, 0, "s_first_data_block" },
-		{ 0x14, 0, 1, "s_first_data_block" },
-		{ 0x1c, 1, 0, "s_log_cluster_size" },
-		{ 0x20, 1, 0, "s_blocks_per_group" },
+		{ 0x14, 2, 0, "s_first_data_block" }, { 0x14, 0, 1, "s_first_data_block" },
+		{ 0x1c, 1, 0, "s_log_cluster_size" }, { 0x20, 1, 0, "s_blocks_per_group" },
 		{ 0x24, 4, 0, "s_clusters_per_group" },
 		{ 0x24, 0, 0xffffffff, "s_clusters_per_group" },
 		{ 0x28, 0, 0xffffffff, "s_inodes_per_group" },
-		{ 0x28, 0xfffff, 0, "s_inodes_per_group" },
-		{ 0x00, 1, 0, "s_inodes_count" },
-		{ 0x58, 3, 0, "s_inode_size" },
-		{ 0xfc, 0x200000, 0, "s_desc_size" },
+		{ 0x28, 0xfffff, 0, "s_inodes_per_group" }, { 0x00, 1, 0, "s_inodes_count" },
+		{ 0x58, 3, 0, "s_inode_size" }, { 0xfc, 0x200000, 0, "s_desc_size" },
 		{ 0xcc, 0xffff0000, 0, "s_reserved_gdt_blocks" },
 		{ 0x150, 1, 0, "larger than the device" },
 		{ 0x0c, 0, 1, "" }, /* s_free_blocks_count */
@@ -296,7 +291,9 @@ static void test_superblock_is_refused(void **state)
 	ext_assert_refused("fs", "the superblock says");
 }
 
-/* Needs recovery without a journal; and with one that is empty, which is the state after a mount. */
+/*
+ * Needs recovery without a journal; and with one that is empty, which is the state after a mount.
+ */
 static void test_needs_recovery(void **state)
 {
 	struct fs_report r;
@@ -378,7 +375,9 @@ static void test_inconsistent_is_refused(void **state)
 	assert_int_equal(ext_sh(NULL, 0, "cmp good fs"), 0);
 }
 
-/* The journal's blocks must be in use: a clean file system whose bitmap says otherwise is broken. */
+/*
+ * The journal's blocks must be in use: a clean file system whose bitmap says otherwise is broken.
+ */
 static void test_journal_marked_free_is_refused(void **state)
 {
 	uint64_t block = 0;
@@ -431,7 +430,8 @@ static void test_external_journal_is_refused(void **state)
 	assert_string_equal(r.reason, "journal of another file system");
 	dev_close(d);
 	/* As mke2fs -J device= would, which wants a block device. */
-	ext_must("debugfs -w -R 'ssv journal_inum 0' fs && debugfs -w -R 'ssv journal_dev 0x801' fs");
+	ext_must("debugfs -w -R 'ssv journal_inum 0' fs && "
+		 "debugfs -w -R 'ssv journal_dev 0x801' fs");
 	ext_assert_refused("fs", "the journal is on another device");
 }
 
@@ -569,8 +569,9 @@ static void test_8_tib(void **state)
 	m = ext_map_of("big", &r);
 	assert_true(now_s() - start < 20);
 	assert_true(r.used_only);
-	assert_int_equal(ext_sh(out, sizeof(out), "dumpe2fs -h big 2>/dev/null | "
-						  "awk -F: '/^Free blocks/ { print $2 }'"),
+	assert_int_equal(ext_sh(out, sizeof(out),
+				 "dumpe2fs -h big 2>/dev/null | "
+				 "awk -F: '/^Free blocks/ { print $2 }'"),
 		0);
 	assert_int_equal(sscanf(out, "%" SCNu64, &free_blocks), 1);
 	assert_int_equal(r.free_bytes, free_blocks * 4096);
@@ -586,8 +587,8 @@ static void use_every_other_block(const char *name)
 	ext2_filsys fs = NULL;
 	blk64_t end;
 
-	assert_int_equal(
-		ext2fs_open(ext_path(name), EXT2_FLAG_RW | EXT2_FLAG_64BITS, 0, 0, unix_io_manager, &fs),
+	assert_int_equal(ext2fs_open(ext_path(name), EXT2_FLAG_RW | EXT2_FLAG_64BITS, 0, 0,
+				 unix_io_manager, &fs),
 		0);
 	assert_int_equal(ext2fs_read_bitmaps(fs), 0);
 	end = ext2fs_blocks_count(fs->super);
@@ -597,7 +598,10 @@ static void use_every_other_block(const char *name)
 	assert_int_equal(ext2fs_close(fs), 0);
 }
 
-/* A million and a half free runs of one block, and one long one: the map stays small, the long one free. */
+/*
+ * A million and a half free runs of one block, and one long one: the map stays small, the long one
+ * free.
+ */
 static void test_very_fragmented(void **state)
 {
 	struct fs_report r;
@@ -610,7 +614,8 @@ static void test_very_fragmented(void **state)
 	ext_must("resize2fs fs 4G");
 	got = ext_map_of("fs", &r);
 	assert_true(r.used_only);
-	assert_string_equal(r.note, "free space in too many pieces, the shortest are taken as data");
+	assert_string_equal(r.note,
+		"free space in too many pieces, the shortest are taken as data");
 	assert_true(map_count(got) < 3 << 20);
 	assert_true(map_bytes(got, MAP_FREE) > 900 * MIB);
 	want = ext_dumped_map("fs", 0, map_size(got));

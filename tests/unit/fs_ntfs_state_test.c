@@ -113,8 +113,8 @@ static void test_dirty_with_a_wrong_bitmap(void **state)
 		/* Too much in $Bitmap stays data: the union of both. */
 		set_bits(path, first + 1000, 7, true);
 		more = taken(path, "dirty volume; 20 clusters in use were missing in $Bitmap");
-		assert_int_equal(
-			map_bytes(clean, MAP_FREE) - map_bytes(more, MAP_FREE), 7 * cluster);
+		assert_int_equal(map_bytes(clean, MAP_FREE) - map_bytes(more, MAP_FREE),
+			7 * cluster);
 		map_free(more);
 		map_free(clean);
 	}
@@ -132,8 +132,8 @@ static uint64_t runs_are_data(const char *path, const char *file, const struct m
 		/* Negative: what another record maps, and is listed there. */
 		if (sscanf(at + 1, " %lld %lld %lld", &vcn, &lcn, &count) != 3 || lcn < 0)
 			continue;
-		assert_int_equal(
-			ntfs_kind(m, (uint64_t)lcn * 512, (uint64_t)count * 512), MAP_DATA);
+		assert_int_equal(ntfs_kind(m, (uint64_t)lcn * 512, (uint64_t)count * 512),
+			MAP_DATA);
 		total += (uint64_t)count;
 	}
 	return total;
@@ -248,8 +248,9 @@ static void test_version(void **state)
 	static const struct {
 		uint8_t version[2];
 		bool known;
-	} cases[] = { { { 1, 2 }, true }, { { 3, 0 }, true }, { { 3, 1 }, true }, { { 1, 1 }, false },
-		{ { 2, 0 }, false }, { { 3, 2 }, false }, { { 4, 0 }, false } };
+	} cases[] = { { { 1, 2 }, true }, { { 3, 0 }, true }, { { 3, 1 }, true },
+		{ { 1, 1 }, false }, { { 2, 0 }, false }, { { 3, 2 }, false },
+		{ { 4, 0 }, false } };
 	const char *path = volume();
 	size_t at = ntfs_attribute(path, 3, 0x70) + 24 + 8;
 

@@ -3,6 +3,7 @@
  * exactly one thing is on it that we can map. Contents come from the tools that make them; each is
  * probed through a descriptor and through a device without one, and the answers must be the same.
  */
+#include <libfdisk.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <libfdisk.h>
 
 #include "base/mem.h"
 #include "device/dev_fault.h"
@@ -102,7 +102,8 @@ static const struct content contents[] = {
 	/* Linux RAID 1.0, its superblock 8 KiB before the end (LE magic, major version 1, own
 	 * sector): the file system in front of it is that of the array, of which this is a part. */
 	{ "mke2fs -q -t ext4 dev 31M && end=$((32 * 1024 * 1024 - 8192)) && "
-	  "printf '\\xfc\\x4e\\x2b\\xa9\\x01\\x00\\x00\\x00' | dd of=dev bs=1 seek=$end conv=notrunc && "
+	  "printf '\\xfc\\x4e\\x2b\\xa9\\x01\\x00\\x00\\x00' | "
+	  "dd of=dev bs=1 seek=$end conv=notrunc && "
 	  "printf '\\xf0\\xff' | dd of=dev bs=1 seek=$((end + 144)) conv=notrunc",
 		"linux_raid_member", "member of a Linux RAID array" },
 	/* BitLocker: the boot sector points to metadata 20 MiB away. */
@@ -124,7 +125,7 @@ static const struct content contents[] = {
 static bool may_be_mapped(const struct content *c)
 {
 	return !c->reason && strcmp(c->type, "ntfs") != 0 && strcmp(c->type, "swap") != 0 &&
-	       strncmp(c->type, "ext", 3) != 0;
+		strncmp(c->type, "ext", 3) != 0;
 }
 
 static void test_contents(void **state)
@@ -246,8 +247,8 @@ static void test_table(void **state)
 
 static int setup(void **state)
 {
-	static const char *const tools[] = { "mke2fs", "mkntfs", "mkswap", "sfdisk",
-		"mkfs.xfs", "mkfs.btrfs", "mkfs.vfat", "mkfs.minix", NULL };
+	static const char *const tools[] = { "mke2fs", "mkntfs", "mkswap", "sfdisk", "mkfs.xfs",
+		"mkfs.btrfs", "mkfs.vfat", "mkfs.minix", NULL };
 
 	(void)state;
 	ext_setup(tools);

@@ -273,7 +273,7 @@ static void test_wrong_kind_is_refused(void **state)
 static void test_encoding_by_hand(void **state)
 {
 	static const uint8_t want[] = { 0x2c, 1, 0, 0, 0, 0, 0, 0, /* size 300 */
-		10 << 3 | MAP_DATA,                                /* 10 bytes of data: 81 */
+		10 << 3 | MAP_DATA,				   /* 10 bytes of data: 81 */
 		/* 200 free bytes: 200 * 8 + 3 = 1603 = 0b1100_1000011 */
 		0xc3, 0x0c,
 		/* a gap of 90: 720 = 0b101_1010000 */

@@ -39,8 +39,8 @@ void ntfs_fragment(const char *path, unsigned files, size_t bytes);
 
 /*
  * Let two files grow in turn, `pieces` times by `bytes` each. libntfs-3g writes them, mounted for
- * writing in a process of its own; it finds room for each piece alone, so that small gaps in $Bitmap
- * end up as many runs.
+ * writing in a process of its own; it finds room for each piece alone, so that small gaps in
+ * $Bitmap end up as many runs.
  */
 void ntfs_interleave(const char *path, unsigned a, unsigned b, unsigned pieces, size_t bytes);
 

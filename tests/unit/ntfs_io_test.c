@@ -117,7 +117,7 @@ static void test_every_write_is_refused(void **state)
 	errno = 0;
 	assert_int_equal(nd->d_ops->write(nd, buf, sizeof(buf)), -1);
 	assert_int_equal(errno, EROFS);
-	/* On a read-only volume the library pretends that these work; close_volume sees the bytes. */
+	/* The library pretends that these work; close_volume sees the bytes. */
 	ntfs_logfile_reset(v.vol);
 	assert_non_null(ni);
 	ntfs_inode_update_times(ni, NTFS_UPDATE_MCTIME);
