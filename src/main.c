@@ -63,6 +63,26 @@ static int add_traceback(lua_State *L)
 	return 1;
 }
 
+/* os.exit([code]) closes the state always: an upvalue is the one that does so only when told to. */
+static int close_and_exit(lua_State *L)
+{
+	lua_settop(L, 1);
+	lua_pushvalue(L, lua_upvalueindex(1));
+	lua_insert(L, 1);
+	lua_pushboolean(L, true);
+	lua_call(L, 2, 0);
+	return 0;
+}
+
+static void wrap_exit(lua_State *L)
+{
+	lua_getglobal(L, "os");
+	lua_getfield(L, -1, "exit");
+	lua_pushcclosure(L, close_and_exit, 1);
+	lua_setfield(L, -2, "exit");
+	lua_pop(L, 1);
+}
+
 static void push_arguments(lua_State *L, const struct program *p)
 {
 	lua_createtable(L, p->argc, 1);
@@ -79,6 +99,7 @@ static int run(lua_State *L)
 
 	luaL_openlibs(L);
 	bind_open(L);
+	wrap_exit(L);
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "imgtool.main");
 	lua_call(L, 1, 1);
@@ -160,8 +181,11 @@ static int run_state(struct program *p)
 	return status;
 }
 
-/* Output that did not arrive is a failure, even if all else went well (R7). */
-static int flush_output(int status)
+/*
+ * Output that did not arrive is a failure, even if all else went well (R7). Runs at exit, whoever
+ * asked for it.
+ */
+static void flush_output(int status, void *unused)
 {
 	bool failed = ferror(stdout) != 0;
 	int sys = 0;
@@ -170,13 +194,14 @@ static int flush_output(int status)
 		failed = true;
 		sys = errno;
 	}
+	(void)unused;
 	if (!failed || status != ERR_OK)
-		return status;
+		return;
 	/* Whoever closed the pipe knows. */
 	if (sys != EPIPE)
 		fprintf(stderr, "imgtool: write to standard output failed%s%s\n",
 			sys == 0 ? "" : ": ", sys == 0 ? "" : strerror(sys));
-	return ERR_TARGET;
+	_exit(ERR_TARGET);
 }
 
 int main(int argc, char **argv)
@@ -188,5 +213,7 @@ int main(int argc, char **argv)
 	/* A reader that went away is an error of the write that meets it. */
 	signal(SIGPIPE, SIG_IGN);
 	p.trace = wants_trace(&p);
-	return flush_output(run_state(&p));
+	if (on_exit(flush_output, NULL) != 0)
+		return ERR_INTERNAL;
+	return run_state(&p);
 }

@@ -30,7 +30,10 @@ static struct job *check_job(lua_State *L)
 	return box_check(L, 1, &box_job)->obj;
 }
 
-#define SETTINGS "workers", "depth", "level", "max_bytes_per_s"
+#define SETTINGS "workers", "depth", "level", "max_bytes_per_s", "stall_s"
+
+/* A day: beyond that a watchdog is of no use. */
+#define STALL_MAX_S 86400
 
 static const char *const on_error_words[] = { "abort", "zero", NULL };
 
@@ -50,6 +53,7 @@ static struct job_settings read_settings(const struct opts *o)
 		.depth = (unsigned)opts_need_u64(o, "depth", 2, JOB_MAX_DEPTH),
 		.level = read_level(o),
 		.max_bytes_per_s = opts_u64(o, "max_bytes_per_s", 0, UINT64_MAX, 0),
+		.stall_ms = 1000 * (unsigned)opts_u64(o, "stall_s", 0, STALL_MAX_S, 0),
 	};
 }
 
@@ -171,6 +175,7 @@ static void set_settings(lua_State *L, const struct job_settings *s)
 	lua_pushinteger(L, s->level);
 	lua_setfield(L, -2, "level");
 	set_u64(L, "max_bytes_per_s", s->max_bytes_per_s);
+	set_u64(L, "stall_s", s->stall_ms / 1000);
 }
 
 static int m_progress(lua_State *L)
@@ -219,6 +224,7 @@ static int m_set(lua_State *L)
 	s.workers = (unsigned)opts_u64(&o, "workers", 0, UINT_MAX, s.workers);
 	s.depth = (unsigned)opts_u64(&o, "depth", 0, UINT_MAX, s.depth);
 	s.max_bytes_per_s = opts_u64(&o, "max_bytes_per_s", 0, UINT64_MAX, s.max_bytes_per_s);
+	s.stall_ms = 1000 * (unsigned)opts_u64(&o, "stall_s", 0, STALL_MAX_S, s.stall_ms / 1000);
 	if (opts_get(&o, "level")) {
 		lua_pop(L, 1);
 		s.level = (int)opts_need_int(&o, "level", INT_MIN, INT_MAX);
@@ -243,6 +249,12 @@ static int m_cancel(lua_State *L)
 {
 	job_cancel(check_job(L), arg_bool(L, 2, false));
 	return 0;
+}
+
+static int m_stalled(lua_State *L)
+{
+	lua_pushboolean(L, job_stalled(check_job(L)));
+	return 1;
 }
 
 /* Milliseconds, rounded up so that a short wait is no busy loop. */
@@ -318,6 +330,7 @@ static const luaL_Reg methods[] = {
 	{ "resume", m_resume },
 	{ "cancel", m_cancel },
 	{ "wait", m_wait },
+	{ "stalled", m_stalled },
 	{ "blocks", m_blocks },
 	{ "losses", m_losses },
 	{ "close", box_close_method },

@@ -51,6 +51,7 @@ static int check_owner(const char *path, const struct stat *st, struct err *e)
 		return refuse(path, "does not belong to root", e);
 	if (S_ISLNK(st->st_mode))
 		return 0;
+	/* An access control list that lets others write shows as a group that can. */
 	if (others_write && !(S_ISDIR(st->st_mode) && (st->st_mode & S_ISVTX)))
 		return refuse(path, "others than root can write to it", e);
 	return 0;

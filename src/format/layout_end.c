@@ -1,4 +1,4 @@
-/* INDX, TAIL and the footer of the seek table: specification, sections 3.4, 3.6 and 6. */
+/* INDX, TAIL and the footer of the seek table: specification, sections 3.4, 3.7 and 6. */
 #include <inttypes.h>
 
 #include "format/layout.h"

@@ -126,7 +126,7 @@ check_status 9 'an error with a code keeps it' over
 main_is 'error()'
 check_status 1 'an error that is nil is one' over
 
-for how in 'return 0' 'error("x")' 'os.exit(0, true)' 'error({ code = 9 })'; do
+for how in 'return 0' 'error("x")' 'os.exit(0)' 'os.exit(3, false)' 'error({ code = 9 })'; do
 	main_is 'local device = require "img.device"
 	local function say(what) io.stderr:write(what, "\n") end
 	local scope <close> = setmetatable({}, { __close = function() say "closed" end })
@@ -135,10 +135,7 @@ for how in 'return 0' 'error("x")' 'os.exit(0, true)' 'error({ code = 9 })'; do
 	'"do $how end"
 	over >"$TMP/out" 2>"$TMP/err" || true
 	check_grep '^collected' "$TMP/err" "$how: finalisers run"
-	case $how in
-	os.exit*) ;; # stays open: Lua closes the state, not the scope
-	*) check_grep '^closed' "$TMP/err" "$how: scopes are closed" ;;
-	esac
+	check_grep '^closed' "$TMP/err" "$how: scopes are closed"
 done
 main_is 'kept = setmetatable({}, { __gc = function() error("in gc") end }) return 0'
 check 'an error in a finaliser' over
@@ -148,6 +145,11 @@ main_is 'print("text") return 0'
 check_status 6 'output that does not fit is a failure' \
 	bash -c "IMGTOOL_LUA_PATH='$TMP/lua' '$IMGTOOL' >/dev/full"
 check_grep '^imgtool: write to standard output failed' "$TMP/err" 'and said so'
+main_is 'print("text") os.exit(true)'
+check_status 6 'also when the script ends the program' \
+	bash -c "IMGTOOL_LUA_PATH='$TMP/lua' '$IMGTOOL' >/dev/full"
+main_is 'os.exit(tonumber(arg[1]))'
+check_status 5 'os.exit gives its status' over 5
 main_is 'for i = 1, 100000 do print(i) end return 0'
 check_status 6 'a reader that goes away ends no program by a signal' bash -c "set -o pipefail
 	IMGTOOL_LUA_PATH='$TMP/lua' '$IMGTOOL' | true"

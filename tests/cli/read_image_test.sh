@@ -64,11 +64,11 @@ image() {
 	reader list "$img" >"$TMP/$1.list" || true
 }
 
-image default 3000000
-image chunks 3000777 --block-size 64K --chunk-size 256K
-check_grep '^chunk 11: ' "$TMP/chunks.list" 'chunks: there are as many as asked for'
+image default 1000000
+image chunks 1000777 --block-size 64K --chunk-size 128K
+check_grep '^chunk 7: ' "$TMP/chunks.list" 'chunks: there are as many as asked for'
 check_grep '^bytes .*"zero": [1-9]' "$TMP/chunks.list" 'chunks: zeros are a hole'
-image sha256 1000001 --block-size 64K --chunk-size 64K --hash sha256
+image sha256 500001 --block-size 64K --chunk-size 64K --hash sha256
 check_grep '^hash +sha256' "$TMP/sha256.list" 'sha256: the hash is'
 image level19 2097152 --block-size 1M --level 19
 image one-byte 1
@@ -78,8 +78,8 @@ image exact 1048576 --block-size 256K --chunk-size 512K
 # Free space: the image holds what zstd unpacks, not what the source had there.
 used_only() {
 	local plain=$TMP/ext4.plain img=$TMP/ext4.img.zst
-	head -c 3000000 "$TMP/default.plain" >"$TMP/file"
-	truncate -s 32M "$plain"
+	head -c 1000000 "$TMP/default.plain" >"$TMP/file"
+	truncate -s 16M "$plain"
 	mkfs.ext4 -q -F "$plain"
 	debugfs -w -R "write $TMP/file file" "$plain" >"$TMP/log" 2>&1
 	check 'ext4: imgtool makes it' "$IMGTOOL" image "$plain" "$img"

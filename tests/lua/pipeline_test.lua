@@ -76,7 +76,8 @@ local function slow_capture(dir, changes)
   local m = map.new(SIZE, true)
   local writer = writer_on(file, m)
   local job = assert(pipeline.capture(
-    with(with(CAPTURE, { source = source, map = m, writer = writer, workers = 1, depth = 2 }), changes)))
+    with(with(CAPTURE, { source = source, map = m, writer = writer, workers = 1, depth = 2 }),
+      changes)))
   return job, { mem, source, file, m, writer }
 end
 

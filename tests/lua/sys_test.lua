@@ -145,7 +145,8 @@ describe('img.sys, files', function()
     os.execute(('chmod 640 %s; ln -s f %s/link; mkfifo %s/fifo'):format(path, dir, dir))
     local st = assert(sys.stat(path))
     assert.equal(run("stat -c '%F %s %a %u %g %d %i %Y' " .. path),
-      ('regular file %d %o %d %d %d %d %d'):format(st.size, st.mode, st.uid, st.gid, st.device, st.inode, st.modified_s))
+      ('regular file %d %o %d %d %d %d %d'):format(st.size, st.mode, st.uid, st.gid, st.device,
+        st.inode, st.modified_s))
     assert.equal(math.tointeger(run('stat -c %b ' .. path)) * 512, st.blocks_bytes)
     assert.equal('file', st.type)
     assert.equal('link', sys.stat(dir .. '/link').type)

@@ -166,6 +166,7 @@ local function start(c, writer)
     source = c.source, map = c.map, writer = writer, on_read_error = settings.on_read_error,
     read_retries = job.read_retries, workers = settings.workers, depth = settings.depth,
     level = settings.level, max_bytes_per_s = job.max_throughput,
+    stall_s = job.stall_timeout,
   })
 end
 

@@ -86,6 +86,7 @@ local function write_target(c, target, how)
     image = c.image, target = target, offset = c.offset, length = c.length, target_offset = 0,
     free = how.free, target_is_zero = how.is_zero, on_read_error = job.on_read_error,
     workers = settings.workers, depth = settings.depth, max_bytes_per_s = job.max_throughput,
+    stall_s = job.stall_timeout,
   })
   local now, done, message, code = wait.wait(handle, job.action, c.report,
     wait.strategy(job, settings))

@@ -10,6 +10,7 @@ local RUNNERS = {
   verify = 'imgtool.job.verify',
   restore = 'imgtool.job.restore',
   export = 'imgtool.job.restore',
+  repair = 'imgtool.job.repair',
 }
 
 local function run(job, report)

@@ -16,30 +16,37 @@ M.actions = {
   { name = 'verify', doc = 'check an image' },
   { name = 'restore', doc = 'write an image back to a device or file' },
   { name = 'export', doc = 'write an image\'s content, or a part of it, to a raw file' },
+  { name = 'repair', doc = 'make a complete image of one that is damaged or incomplete' },
 }
 
 local ALL = { image = true, verify = true, restore = true, export = true }
+local EVERY = { image = true, verify = true, restore = true, export = true, repair = true }
 local IMAGE = { image = true }
 local VERIFY = { verify = true }
 local WRITES = { image = true, restore = true, export = true }
+local MAKES = { image = true, restore = true, export = true, repair = true }
 local RESTORE = { restore = true }
 
 M.fields = {
-  { name = 'action', type = 'choice', actions = ALL, default = 'image',
-    choices = { 'image', 'verify', 'restore', 'export' }, doc = 'What to do.' },
-  { name = 'source', type = 'path', actions = ALL, required = true,
-    option = { image = '--device', verify = '--in', restore = '--in', export = '--in' },
-    argname = { image = 'SRC', verify = 'IMG', restore = 'IMG', export = 'IMG' },
+  { name = 'action', type = 'choice', actions = EVERY, default = 'image',
+    choices = { 'image', 'verify', 'restore', 'export', 'repair' }, doc = 'What to do.' },
+  { name = 'source', type = 'path', actions = EVERY, required = true,
+    option = { image = '--device', verify = '--in', restore = '--in', export = '--in',
+      repair = '--in' },
+    argname = { image = 'SRC', verify = 'IMG', restore = 'IMG', export = 'IMG', repair = 'IMG' },
     doc = {
       image = 'The block device or file to image. It is opened read-only.',
       verify = 'The image.', restore = 'The image.', export = 'The image.',
+      repair = 'The image that is damaged or incomplete. It is opened read-only.',
     } },
-  { name = 'target', type = 'path', actions = WRITES, required = true,
-    option = '--out', argname = { image = 'IMG', restore = 'TARGET', export = 'FILE' },
+  { name = 'target', type = 'path', actions = MAKES, required = true,
+    option = '--out',
+    argname = { image = 'IMG', restore = 'TARGET', export = 'FILE', repair = 'NEW' },
     doc = {
       image = 'The image to make; a directory: a file in it, named after the source; -: stdout.',
       restore = 'The block device or file to write to.',
       export = 'The file to write.',
+      repair = 'The new image.',
     } },
   { name = 'name', type = 'text', actions = IMAGE, option = '--name', argname = 'NAME',
     default_text = 'from the label, the disk or the file name',
@@ -85,6 +92,9 @@ M.fields = {
   { name = 'max_throughput', type = 'size', actions = ALL, option = '--max-throughput',
     argname = 'SIZE', default = 0, min = 0, max = 16 * TiB,
     doc = 'At most so many bytes of the source a second; 0: no limit.' },
+  { name = 'stall_timeout', type = 'integer', actions = ALL, option = '--stall-timeout',
+    argname = 'SECONDS', default = 600, min = 0, max = 86400,
+    doc = 'Fail when no byte has moved for so long, and say what waits for what; 0: wait for ever.' },
   { name = 'write_through', type = 'boolean', actions = IMAGE, option = '--write-through',
     default = false, doc = 'Make every buffer durable as it is written, not only at the commits.' },
   { name = 'on_read_error', type = 'choice', actions = WRITES, option = '--on-read-error',
@@ -108,12 +118,13 @@ M.fields = {
   { name = 'yes_destroy', type = 'text', actions = RESTORE, option = '--yes-destroy',
     argname = 'NAME', doc = 'Confirms that a block device may be overwritten: its kernel name (sdb),'
       .. ' path, serial number or WWN.' },
-  { name = 'force', type = 'boolean', actions = WRITES, option = '--force', default = false,
+  { name = 'force', type = 'boolean', actions = MAKES, option = '--force', default = false,
     doc = {
       image = 'Replace an existing image, or begin an incomplete one anew.',
       restore = 'Replace an existing file; restore in spite of a larger target, another disk or'
         .. ' another sector size.',
       export = 'Replace an existing file.',
+      repair = 'Replace an existing file.',
     } },
   { name = 'dry_run', type = 'boolean', actions = ALL, option = '--dry-run', default = false,
     doc = {

@@ -71,6 +71,7 @@ function M.image(path, how)
   local handle <close> = try(pipeline.verify {
     image = opened, sample_percent = how.sample_percent, seed = how.seed,
     workers = settings.workers, depth = settings.depth, max_bytes_per_s = how.job.max_throughput,
+    stall_s = how.job.stall_timeout,
   })
   local now, done, message, code = wait.wait(handle, 'verify', how.report,
     wait.strategy(how.job, settings), how.sample_percent)

@@ -67,6 +67,10 @@ function M.wait(handle, what, report, strategy, sample_percent)
     if code == sys.codes.cancelled then
       message = ('%s cancelled after %d of %d bytes'):format(what, now.done_bytes, now.total_bytes)
     end
+    if handle:stalled() then
+      report:fail(message, code)
+      sys.exit_now(code)
+    end
     if done ~= false then return now, done, message, code end
     seen = heed_signals(handle, report, seen)
     local settings = strategy and ask_strategy(strategy, now)

@@ -13,6 +13,7 @@ local Job = {}
 ---@field depth integer block slots in flight, 2 to 1024
 ---@field level? integer zstd level; a capture needs one, others ignore it
 ---@field max_bytes_per_s? integer 0: no limit
+---@field stall_s? integer nothing moves for so many seconds: the job fails; 0: it waits for ever
 
 ---@class img.Capture: img.Settings
 ---@field source img.Device
@@ -54,6 +55,7 @@ function pipeline.verify(verify) end
 ---@field depth integer
 ---@field level integer
 ---@field max_bytes_per_s integer
+---@field stall_s integer
 ---@field total_bytes integer
 ---@field done_bytes integer
 ---@field position integer
@@ -79,7 +81,7 @@ function pipeline.verify(verify) end
 ---@return img.Progress
 function Job:progress() end
 ---Change settings while it runs; fields left out stay, values beyond the limits are cut to them.
----@param settings {workers: integer?, depth: integer?, level: integer?, max_bytes_per_s: integer?}
+---@param settings {workers: integer?, depth: integer?, level: integer?, max_bytes_per_s: integer?, stall_s: integer?}
 function Job:set(settings) end
 function Job:pause() end
 function Job:resume() end
@@ -91,6 +93,9 @@ function Job:cancel(after_chunk) end
 ---@param seconds? number default: for ever
 ---@return boolean?, string?, integer?
 function Job:wait(seconds) end
+---Was it given up because nothing moved? Its threads may be stuck, and close will wait for them.
+---@return boolean
+function Job:stalled() end
 ---Blocks looked at, and blocks there are.
 ---@return integer checked, integer all
 function Job:blocks() end

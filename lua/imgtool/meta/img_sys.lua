@@ -23,6 +23,9 @@ function sys.clock_ns() end
 ---Ends early when a signal is caught.
 ---@param seconds number
 function sys.sleep(seconds) end
+---End the program at once, without letting go of anything: for threads that are stuck in the kernel.
+---@param code integer
+function sys.exit_now(code) end
 ---A new random UUID (version 4).
 ---@return string
 function sys.uuid() end

@@ -106,6 +106,23 @@ function RESULT.restore(r)
 end
 RESULT.export = RESULT.restore
 
+function RESULT.repair(r)
+  local what = {}
+  if r.head_copied then what[#what + 1] = 'its head was lost, the copy was used' end
+  if r.index_lost then what[#what + 1] = 'its index was lost' end
+  if r.tables_lost > 0 then what[#what + 1] = count(r.tables_lost, 'table') .. ' lost' end
+  if r.chunks_lost > 0 then what[#what + 1] = count(r.chunks_lost, 'chunk') .. ' not found' end
+  local lines = {
+    ('%s: made of %s in %s%s'):format(r.image, r.source, seconds(r.elapsed_ns),
+      #what > 0 and ': ' .. table.concat(what, ', ') or ''),
+    '  ' .. kinds(r),
+    r.lost_bytes == 0 and '  nothing is lost'
+      or ('  lost: %s in %s'):format(size.human(r.lost_bytes), count(r.lost_ranges, 'range')),
+  }
+  append(lines, M.losses(r.losses, r.lost_ranges))
+  return table.concat(lines, '\n')
+end
+
 --- The text of a job's result.
 ---@param result table
 ---@return string

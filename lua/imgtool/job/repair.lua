@@ -1,0 +1,45 @@
+--- Recover what is good of an image into a new one (docs/image-format-v2.md, section 11).
+local device = require 'img.device'
+local facts = require 'imgtool.job.facts'
+local fail = require 'imgtool.util.fail'
+local image = require 'img.image'
+local json = require 'imgtool.util.json'
+local output = require 'imgtool.job.output'
+local safety = require 'imgtool.policy.safety'
+local sys = require 'img.sys'
+
+local M = {}
+
+local try = fail.try
+
+local function result_of(job, report, elapsed_ns)
+  local result = {
+    action = 'repair', source = job.source, image = job.target, elapsed_ns = elapsed_ns, code = 0,
+  }
+  for key, value in pairs(report) do result[key] = value end
+  result.losses = json.array(result.losses)
+  if result.lost_bytes > 0 then
+    result.code = sys.codes.damaged
+    result.message = ('%s: %d bytes in %d ranges are lost, and recorded as bad in %s'):format(
+      job.source, result.lost_bytes, result.lost_ranges, job.target)
+  end
+  return result
+end
+
+--- Run a checked job.
+---@param job table
+---@return table result
+function M.run(job)
+  local file = facts.image_file(job.target, job.source)
+  local action, reason, word = safety.image_file(file, job)
+  if not action then fail.raise(word, '%s', reason) end
+  local source <close> = try(device.open(job.source))
+  local out <close> = output.open(file.partial, action)
+  local started = sys.clock_ns()
+  local report = try(image.repair(source, out.device))
+  local result = result_of(job, report, sys.clock_ns() - started)
+  try(sys.rename(file.partial, file.path, job.force))
+  return result
+end
+
+return M
