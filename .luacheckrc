@@ -5,9 +5,15 @@ codes = true
 -- The stubs of the C modules only declare: their parameters are there to be read.
 files['lua/imgtool/meta'] = { unused = false, unused_args = false, ignore = { '241' } }
 files['tests/lua'] = { std = 'lua54+busted' }
--- Job files run in an environment of their own, with the words of job/load.lua.
-files['examples'] = {
+-- Job scripts see these words only: lua/imgtool/job/load.lua.
+stds.job_script = {
   read_globals = {
-    'job', 'policy', 'KiB', 'MiB', 'GiB', 'TiB', 'second', 'minute', 'hour', 'day', 'week',
+    '_VERSION', 'assert', 'error', 'ipairs', 'next', 'pairs', 'select', 'tonumber', 'tostring',
+    'type', 'print', 'args', 'date',
+    'KiB', 'MiB', 'GiB', 'TiB', 'second', 'minute', 'hour', 'day', 'week',
+    job = { fields = { 'try' } },
+    string = { other_fields = true }, table = { other_fields = true },
+    math = { other_fields = true }, utf8 = { other_fields = true },
   },
 }
+files['examples'] = { std = 'job_script' }

@@ -34,7 +34,7 @@ endif
 
 # Dependencies: looked for once. The targets that only start another make do without them.
 WITHOUT_DEPS := help clean quickstart check check-root check-asan check-ubsan check-tsan \
-	check-valgrind fuzz bench lint lint-% format tidy uninstall FORCE
+	check-valgrind docs fuzz bench lint lint-% format tidy uninstall FORCE
 ifneq ($(filter-out $(WITHOUT_DEPS),$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/deps.mk
 endif
@@ -134,7 +134,8 @@ HELPER_LIB := $(BUILD)/tests/libhelper.a
 
 # T=unit/map: the names in T, what lies in a folder named in T, or what a pattern with * matches.
 pick = $(if $(T),$(filter $(foreach t,$(subst *,%,$(T)),$(t) $(t)/%),$(1)),$(1))
-KINDS ?= UNIT FUZZ LUA CLI
+# The slow ones first, so that the quick ones fill what is left of the cores' time.
+KINDS ?= CLI UNIT FUZZ LUA
 SELECTED := $(strip $(foreach k,$(KINDS),$(call pick,$($(k)))))
 TEST_FILES = $(foreach n,$(SELECTED),$(call file_of_$(firstword $(subst /, ,$(n))),$(n)))
 file_of_unit = $(BUILD)/tests/$(1)_test
@@ -191,19 +192,19 @@ check-asan: ## C and CLI tests under AddressSanitizer, LeakSanitizer and UBSan
 	@ASAN_OPTIONS=$(SAN_OPTIONS):detect_leaks=1:detect_stack_use_after_return=1 \
 		UBSAN_OPTIONS=$(SAN_OPTIONS):print_stacktrace=1 \
 		$(MAKE) run-tests BUILD=$(BUILD)/asan SAN=address,undefined CFLAGS='-O1 -g' \
-		KINDS='UNIT FUZZ CLI' MAKE_TARGET=check-asan TEST_TIMEOUT=600
+		KINDS='CLI UNIT FUZZ' MAKE_TARGET=check-asan TEST_TIMEOUT=600
 
 check-ubsan: ## C and CLI tests under UBSan alone
 	@scripts/setup --soft test
 	@UBSAN_OPTIONS=$(SAN_OPTIONS):print_stacktrace=1 \
 		$(MAKE) run-tests BUILD=$(BUILD)/ubsan SAN=undefined CFLAGS='-O1 -g' \
-		KINDS='UNIT FUZZ CLI' MAKE_TARGET=check-ubsan TEST_TIMEOUT=600
+		KINDS='CLI UNIT FUZZ' MAKE_TARGET=check-ubsan TEST_TIMEOUT=600
 
 check-tsan: ## C and CLI tests under ThreadSanitizer
 	@scripts/setup --soft test
 	@TSAN_OPTIONS=$(SAN_OPTIONS):halt_on_error=1:second_deadlock_stack=1 \
 		$(MAKE) run-tests BUILD=$(BUILD)/tsan SAN=thread CFLAGS='-O1 -g' \
-		KINDS='UNIT CLI' MAKE_TARGET=check-tsan TEST_TIMEOUT=600
+		KINDS='CLI UNIT' MAKE_TARGET=check-tsan TEST_TIMEOUT=600
 
 check-valgrind: ## unit and fault tests under valgrind memcheck
 	@scripts/setup --soft test
@@ -230,7 +231,8 @@ quickstart: ## install build packages, build, image and restore a real file syst
 
 C_FILES = $(wildcard src/*.[ch] src/*/*.[ch] tests/*/*.[ch])
 LUA_FILES = $(sort $(shell find lua tests/lua examples -name '*.lua' 2>/dev/null))
-LUA_SCRIPTS := scripts/check-docs scripts/check-layers scripts/check-style scripts/embed-lua
+LUA_SCRIPTS := scripts/check-docs scripts/check-layers scripts/check-style scripts/embed-lua \
+	scripts/gen-docs
 LINTS := lint-layers lint-style lint-docs lint-lua lint-format
 
 lint: ## layers, style, docs, luacheck, clang-format
@@ -246,6 +248,9 @@ lint-lua:
 	@scripts/check-lua $(LUA_SCRIPTS) $(LUA_FILES)
 lint-format:
 	@clang-format --dry-run -Werror $(C_FILES)
+
+docs: ## make the manual page, the completion and the tables of docs/ anew
+	@scripts/gen-docs
 
 format: ## let clang-format rewrite the C sources
 	@clang-format -i $(C_FILES)
@@ -282,9 +287,9 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 FORCE:
-.PHONY: all bench check check-asan check-root check-tsan check-ubsan check-valgrind clean format \
-	fuzz help install lint $(LINTS) quickstart run-fuzz run-tests run-tidy test-programs tidy \
-	uninstall FORCE
+.PHONY: all bench check check-asan check-root check-tsan check-ubsan check-valgrind clean docs \
+	format fuzz help install lint $(LINTS) quickstart run-fuzz run-tests run-tidy test-programs \
+	tidy uninstall FORCE
 .SECONDARY:
 
 -include $(wildcard $(OBJS:.o=.d) $(BUILD)/src/main.d $(BUILD)/tests/*/*.d)

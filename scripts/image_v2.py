@@ -24,7 +24,7 @@ ZSTD_MAGIC = 0xFD2FB528
 MAX_CHUNKS = 1 << 20
 CHNK_BYTES, TAIL_BYTES = 56 + 40, 56 + 152
 MAX_BODY = {b'HEAD': MIB, b'CHNK': 40, b'TABL': 5 * MIB, b'INDX': 48 * MIB + 8, b'META': 16 * MIB,
-            b'TAIL': 152}                                                          # §3
+            b'COPY': MIB, b'TAIL': 152}                                                          # §3
 KINDS = {1: 'data', 2: 'zero', 3: 'free', 4: 'bad'}                                # §3.3
 HASHES = {1: ('xxh3-128', 16, xxh3.digest),
           2: ('sha256', 32, lambda data: hashlib.sha256(data).digest())}           # §3.1
@@ -52,7 +52,7 @@ Head = namedtuple('Head', '''major minor reserved incompat ro_compat compat uuid
     chunk_bytes block_bytes logical_bytes physical_bytes hash reserved2 created map_digest parent
     parent_root text_bytes reserved3''')
 Tail = namedtuple('Tail', '''file_bytes chunks head_bytes index_pos index_bytes meta_pos meta_bytes
-    seek_pos seek_bytes data zero free bad bad_range_bytes reserved root''')
+    seek_pos seek_bytes data zero free bad bad_range_bytes copy_pos root''')
 IndexEntry = namedtuple('IndexEntry', 'pos table_pos table_bytes entries data_bytes checksum')
 
 
@@ -112,8 +112,8 @@ def decompress(frames, lengths):
 
 
 class Image:
-    """An open image: HEAD, TAIL and INDX read and held against each other (§7); META by
-    read_meta, so that a damaged one does not hide the rest."""
+    """An open image: HEAD, TAIL and INDX read and held against each other (§7); META and
+    COPY by functions of their own, so that a damaged one does not hide the rest."""
 
     def __init__(self, path):
         self.file = open(path, 'rb')
@@ -189,7 +189,7 @@ class Image:
         need(isinstance(value, dict), record.pos + 40 + at, 'text is not a JSON object')
         return value
 
-    def read_tail(self):                                                           # §3.6, §6
+    def read_tail(self):                                                           # §3.7, §6
         seek_bytes, footer = 0, self.read(max(0, self.size - 9), 9)
         if footer[-4:] == pack('<I', SEEK_MAGIC):
             seek_bytes = 17 + 8 * unpack_from('<I', footer)[0]
@@ -203,9 +203,9 @@ class Image:
         for at, name, value in (
                 (0, 'file_bytes', self.size), (8, 'chunks', self.chunk_count),
                 (16, 'head_bytes', self.head_record.end),
-                (40, 'meta_pos', t.index_pos + t.index_bytes), (48, 'meta_bytes', pos - t.meta_pos),
+                (40, 'meta_pos', t.index_pos + t.index_bytes),
                 (56, 'seek_pos', record.end), (64, 'seek_bytes', seek_bytes),
-                (112, 'reserved', 0)):
+                (112, 'copy_pos', t.meta_pos + t.meta_bytes)):
             need(getattr(t, name) == value, pos + 40 + at, f'TAIL: {name} is not {value}')
         need(t.data + t.zero + t.free + t.bad == self.head.source_bytes, pos + 112,
              'TAIL: the kinds do not add up to the source size')
@@ -234,6 +234,11 @@ class Image:
         need(meta.get('header') == self.head_text, at, "META: header is not HEAD's text")
         self.result = meta.get('result')
         need(isinstance(self.result, dict), at, 'META: no result')
+
+    def read_copy(self):                                                           # §3.6
+        pos = self.tail.copy_pos
+        copy = self.record(pos, b'COPY', self.tail_record.pos - pos)
+        need(copy.body == self.head_record.body, pos + 40, 'COPY: not the body of HEAD')
 
     def chunk(self, i):
         """CHNK and TABL of a chunk (§3.2, §3.3), without a look at its frames."""

@@ -54,6 +54,7 @@ class Verifier:
         readable = all([self.guarded(self.chunk, i) for i in range(self.image.chunk_count)])
         if self.guarded(self.image.read_meta) and readable:
             self.guarded(self.whole)
+        self.guarded(self.image.read_copy)
         self.guarded(self.head_text)
         return self.faults
 
@@ -112,7 +113,9 @@ class Verifier:
 
     def seek_table(self):
         image, tail = self.image, self.image.tail
-        sizes = self.sizes + [(tail.index_bytes, 0), (tail.meta_bytes, 0), (TAIL_BYTES, 0)]
+        copy_bytes = image.tail_record.pos - tail.copy_pos
+        sizes = self.sizes + [(tail.index_bytes, 0), (tail.meta_bytes, 0), (copy_bytes, 0),
+                              (TAIL_BYTES, 0)]
         wanted = b''
         if len(sizes) <= MAX_SEEK_FRAMES:
             frames = b''.join(pack('<II', *pair) for pair in sizes)
@@ -179,8 +182,8 @@ def describe(image):
         'map_digest': head.map_digest.hex(), 'parent': str(UUID(bytes=head.parent)),
         'parent_root': head.parent_root.hex(), 'root': tail.root.hex(),
         'file_bytes': image.size, 'positions': {
-            'INDX': tail.index_pos, 'META': tail.meta_pos, 'TAIL': image.tail_record.pos,
-            'seek table': tail.seek_pos},
+            'INDX': tail.index_pos, 'META': tail.meta_pos, 'COPY': tail.copy_pos,
+            'TAIL': image.tail_record.pos, 'seek table': tail.seek_pos},
         'bytes': {kind: getattr(tail, kind) for kind in KINDS.values()},
         'bad_range_bytes': tail.bad_range_bytes, 'text': image.head_text, 'result': image.result,
         'chunks': chunks, 'bad_ranges': bad,

@@ -17,16 +17,31 @@ TESTS_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TOP=$(dirname "$TESTS_DIR")
 IMGTOOL=${IMGTOOL:-$TOP/build/imgtool}
 case $IMGTOOL in /*) ;; *) IMGTOOL=$PWD/$IMGTOOL ;; esac
-TMP=$(mktemp -d "${TMPDIR:-/tmp}/imgtool-test.XXXXXX")
+tap_dir=$(mktemp -d "${TMPDIR:-/tmp}/imgtool-test.XXXXXX")
+TMP=$tap_dir/tmp
+mkdir "$TMP"
 export TESTS_DIR TOP IMGTOOL TMP
 # No configuration of the user who runs the tests reaches them.
 export HOME="$TMP" XDG_CONFIG_HOME="$TMP/.config"
 unset IMGTOOL_LUA_PATH
 
-tap_count=0
-tap_failed=0
 tap_done=
 tap_cleanups=()
+# "cases failed", in a file: a check in a subshell (a pipe into while) counts like any other.
+echo '0 0' >"$tap_dir/counts"
+
+# Sets tap_count and tap_failed.
+tap_counts() {
+	read -r tap_count tap_failed <"$tap_dir/counts"
+}
+
+# tap_add FAILED: one more case, and FAILED (0 or 1) more that failed.
+tap_add() {
+	tap_counts
+	tap_count=$((tap_count + 1))
+	tap_failed=$((tap_failed + $1))
+	echo "$tap_count $tap_failed" >"$tap_dir/counts"
+}
 
 # A line of a TAP comment for each line of stdin.
 tap_comment() {
@@ -35,14 +50,13 @@ tap_comment() {
 
 # ok DESC
 ok() {
-	tap_count=$((tap_count + 1))
+	tap_add 0
 	echo "ok $tap_count - $1"
 }
 
 # nok DESC [DETAIL]: the case failed; the file goes on.
 nok() {
-	tap_count=$((tap_count + 1))
-	tap_failed=$((tap_failed + 1))
+	tap_add 1
 	echo "not ok $tap_count - $1"
 	if [ $# -gt 1 ]; then printf '%s\n' "$2" | tap_comment; fi
 }
@@ -112,7 +126,8 @@ $(head -c 4000 "$TMP/err" | tr -d '\000')"
 
 # skip REASON: leave the whole file. Only before the first check, so that no failure is hidden.
 skip() {
-	if [ $tap_count -gt 0 ]; then
+	tap_counts
+	if [ "$tap_count" -gt 0 ]; then
 		nok "skip after the first check: $1"
 		exit 1
 	fi
@@ -123,7 +138,7 @@ skip() {
 
 # skip_case DESC REASON: this one case cannot run here.
 skip_case() {
-	tap_count=$((tap_count + 1))
+	tap_add 0
 	echo "ok $tap_count - $1 # SKIP $2"
 }
 
@@ -139,16 +154,21 @@ requires_root() {
 	[ "$(id -u)" -eq 0 ] || skip 'needs root'
 }
 
-# cleanup CMD...: run at exit, last said first run. Failures there are reported, not fatal.
+# cleanup CMD...: run at exit, last said first run. Failures there are reported, not fatal. What a
+# subshell says here would be forgotten with it.
 cleanup() {
+	if [ "$BASHPID" != $$ ]; then
+		nok "cleanup in a subshell: $*"
+		return
+	fi
 	tap_cleanups+=("$(printf '%q ' "$@")")
 }
 
 # loop_of FILE [LOSETUP OPTION...]: sets LOOP to a loop device over the file, detached at exit.
-# Not for $(...): the clean-up would be lost in the subshell.
 loop_of() {
 	LOOP=$(losetup --find --show "${@:2}" "$1") || {
-		[ $tap_count -gt 0 ] || skip 'loop devices do not work here'
+		tap_counts
+		[ "$tap_count" -gt 0 ] || skip 'loop devices do not work here'
 		return 1
 	}
 	cleanup losetup -d "$LOOP"
@@ -171,10 +191,11 @@ tap_run_cleanups() {
 
 # The last line of a test file.
 done_testing() {
-	if [ $tap_count -eq 0 ]; then nok 'the file has no check'; fi
+	tap_counts
+	if [ "$tap_count" -eq 0 ]; then nok 'the file has no check'; fi
 	echo "1..$tap_count"
 	tap_done=1
-	[ $tap_failed -eq 0 ]
+	[ "$tap_failed" -eq 0 ]
 	exit
 }
 
@@ -188,7 +209,7 @@ tap_at_exit() {
 	fi
 	cd /
 	tap_run_cleanups
-	rm -rf --one-file-system "$TMP"
+	rm -rf --one-file-system "$tap_dir"
 	exit $status
 }
 

@@ -22,7 +22,8 @@ bool job_has_ended(struct job *job)
 {
 	struct err e;
 
-	return job_wait(job, 0, &e) == 1;
+	/* A stalled job is over for who waits for it, but its threads may yet wake up. */
+	return job_wait(job, 0, &e) == 1 && !job_stalled(job);
 }
 
 static struct job *check_job(lua_State *L)

@@ -69,20 +69,23 @@ int image_f_repair(lua_State *L)
 {
 	struct recover_report report;
 	struct box *memory, *in, *out;
+	struct losses *losses;
 	struct err e = { 0 };
 
 	box_check(L, 1, &box_device);
 	box_check(L, 2, &box_device);
 	memory = box_memory(L);
-	box_set(memory, calloc(1, sizeof(struct losses)));
-	if (memory->obj == NULL) {
+	losses = calloc(1, sizeof(*losses));
+	if (losses == NULL) {
 		err_nomem(&e);
 		return bind_fail(L, &e);
 	}
+	box_set(memory, losses);
 	in = box_check(L, 1, &box_device);
 	out = box_check(L, 2, &box_device);
-	if (recover_image(in->obj, out->obj, note_loss, memory->obj, &report, &e) < 0)
+	if (recover_image(in->obj, out->obj, note_loss, losses, &report, &e) < 0)
 		return bind_fail(L, &e);
-	push_report(L, &report, memory->obj);
+	push_report(L, &report, losses);
+	box_close(memory);
 	return 1;
 }

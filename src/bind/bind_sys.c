@@ -125,10 +125,11 @@ static int f_clock_ns(lua_State *L)
 /* No state is closed and no thread is joined: what they wait for may never come. */
 static int f_exit_now(lua_State *L)
 {
-	int code = (int)luaL_checkinteger(L, 1);
+	uint64_t code = arg_u64(L, 1);
 
+	luaL_argcheck(L, code <= 255, 1, "no exit status");
 	fflush(NULL);
-	_exit(code);
+	_exit((int)code);
 }
 
 static int f_sleep(lua_State *L)

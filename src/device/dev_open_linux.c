@@ -106,21 +106,6 @@ static uint64_t direct_align(const struct dev_file *f)
 	return align;
 }
 
-/* Does reading one block with O_DIRECT work? Only EINVAL says no: a bad sector is no reason. */
-static bool direct_works(int fd, uint64_t align)
-{
-	void *block = mem_alloc_direct(align);
-	ssize_t n;
-
-	if (block == NULL)
-		return false;
-	do
-		n = pread(fd, block, align, 0);
-	while (n < 0 && errno == EINTR);
-	free(block);
-	return n >= 0 || errno != EINVAL;
-}
-
 static bool set_direct(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -152,7 +137,7 @@ static void try_direct(struct dev_file *f, const char *path, const struct stat *
 			return;
 		}
 	}
-	if (!set_direct(f->fd) || !direct_works(f->fd, align)) {
+	if (!set_direct(f->fd)) {
 		dev_file_drop_direct(f);
 		if (tail >= 0)
 			close(tail);

@@ -171,9 +171,13 @@ int layout_tail_decode(const uint8_t *body, size_t n, struct layout_tail *t, str
 bool layout_seek_footer(const uint8_t *p, uint64_t file_len, uint64_t *table_len)
 {
 	const uint32_t frames = get_le32(p);
+	uint64_t len;
 
 	if (get_le32(p + 5) != SEEK_FOOTER_MAGIC || p[4] != 0 || frames > SEEK_MAX_FRAMES)
 		return false;
-	*table_len = SEEK_HEAD_BYTES + (uint64_t)frames * SEEK_ENTRY_BYTES + SEEK_FOOTER_BYTES;
-	return *table_len <= file_len;
+	len = SEEK_HEAD_BYTES + (uint64_t)frames * SEEK_ENTRY_BYTES + SEEK_FOOTER_BYTES;
+	if (len > file_len)
+		return false;
+	*table_len = len;
+	return true;
 }

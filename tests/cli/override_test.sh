@@ -4,7 +4,8 @@
 . "$(dirname "$0")/../lib.sh"
 requires luac5.4
 
-chmod 755 "$TMP"
+# Other users come here, too.
+chmod 755 "$(dirname "$TMP")" "$TMP"
 mkdir -p "$TMP/lua/imgtool"
 main=$TMP/lua/imgtool/main.lua
 
@@ -219,12 +220,12 @@ if [ "$(id -u)" -eq 0 ]; then
 	check_grep "^imgtool: $TMP/module/imgtool/strict.lua: " "$TMP/err" 'and named'
 
 	chmod 666 "$main"
-	if setpriv --reuid=65534 --clear-groups true 2>/dev/null; then
+	if setpriv --reuid=65534 --clear-groups "$IMGTOOL" --version >"$TMP/out" 2>&1; then
 		check 'others than root may do as they like' setpriv --reuid=65534 --clear-groups \
 			env IMGTOOL_LUA_PATH="$TMP/lua" "$IMGTOOL"
 		check_grep '^mine' "$TMP/out" 'with their files'
 	else
-		skip_case 'others than root may do as they like' 'setpriv does not work here'
+		skip_case 'others than root may do as they like' 'another user cannot run it'
 	fi
 	chmod 644 "$main"
 	cp "$IMGTOOL" "$TMP/setuid"

@@ -6,14 +6,19 @@ requires python3 zstd
 [ -x "$IMGTOOL" ] || skip "$IMGTOOL is not built"
 READER=$TOP/scripts/read_image.py
 
+# Without site packages: that is half of the time of a short run.
+python() {
+	python3 -S "$@"
+}
+
 reader() {
-	python3 "$READER" "$@"
+	python "$READER" "$@"
 }
 
 # make_source FILE BYTES: the first quarter does not compress (so that a changed byte of a frame is
 # a changed byte of a block), then text, then zeros, then text again.
 make_source() {
-	python3 - "$1" "$2" <<-'PYTHON'
+	python - "$1" "$2" <<-'PYTHON'
 		import random, sys
 		size = int(sys.argv[2])
 		part = size // 4
@@ -35,7 +40,7 @@ extracts_range() { # IMG PLAIN OFFSET LENGTH
 }
 
 lists_as_json() { # IMG SIZE
-	reader list --json "$1" | python3 -c 'import json, sys
+	reader list --json "$1" | python -c 'import json, sys
 facts = json.load(sys.stdin)
 assert facts["source_bytes"] == sum(facts["bytes"].values()) == int(sys.argv[1])
 assert facts["source_bytes"] == sum(chunk["length"] for chunk in facts["chunks"])' "$2"
@@ -112,7 +117,7 @@ refuse() {
 
 # flip NAME OFFSET: one bit of a byte of the image `chunks`.
 flip() {
-	python3 - "$TMP/chunks.img.zst" "$TMP/damaged.img.zst" "$2" <<-'PYTHON'
+	python - "$TMP/chunks.img.zst" "$TMP/damaged.img.zst" "$2" <<-'PYTHON'
 		import sys
 		data = bytearray(open(sys.argv[1], 'rb').read())
 		data[int(sys.argv[3])] ^= 0x40
@@ -121,35 +126,44 @@ flip() {
 	refuse "a flipped bit in $1" "$TMP/damaged.img.zst"
 }
 
-# Where the parts of `chunks` are.
-at() { # EXPRESSION
-	reader list --json "$TMP/chunks.img.zst" | python3 -c "import json, sys
-f = json.load(sys.stdin); chunks, parts = f['chunks'], f['positions']; print($1)"
+# Where the parts of `chunks` are: name and offset, a line each.
+parts() {
+	reader list --json "$TMP/chunks.img.zst" | python -c 'import json, sys
+facts = json.load(sys.stdin)
+for name, position in facts["positions"].items():
+    print(name.replace(" ", "_"), position)
+for i, chunk in enumerate(facts["chunks"]):
+    print("chunk%d" % i, chunk["position"])
+    print("table%d" % i, chunk["table_position"])
+print("hole_end", [c for c in facts["chunks"] if "zero" in c["bytes"]][0]["table_position"])'
 }
 
-if [ -e "$TMP/chunks.img.zst" ]; then
-	frame=$(at 'chunks[0]["position"] + 96')
-	frames_end=$(at 'chunks[0]["table_position"]')
-	hole_end=$(at '[c for c in chunks if "zero" in c["frames"]][0]["table_position"]')
+damage() {
+	local img=$TMP/chunks.img.zst name offset
+	local -A at
+	while read -r name offset; do at[$name]=$offset; done < <(parts)
 	flip "HEAD's fields" 100
-	flip "HEAD's padding" $(($(at 'chunks[0]["position"]') - 20))
-	flip 'CHNK' $((frame - 30))
-	flip "a frame's magic" "$frame"
-	flip 'a block' $((frame + 1000))
-	flip "a frame's checksum" $((frames_end - 1))
-	flip 'a hole' $((hole_end - 1))
-	flip "TABL's entries" $(($(at 'chunks[3]["table_position"]') + 90))
-	flip "TABL's padding" $(($(at 'chunks[4]["position"]') - 20))
-	flip 'INDX' $(($(at 'parts["INDX"]') + 60))
-	flip 'META' $(($(at 'parts["META"]') + 60))
-	flip "TAIL's root hash" $(($(at 'parts["TAIL"]') + 170))
-	flip 'the seek table' $(($(at 'parts["seek table"]') + 20))
-	flip "the seek table's magic" $(($(stat -c %s "$TMP/chunks.img.zst") - 1))
-	head -c "$(at 'parts["TAIL"]')" "$TMP/chunks.img.zst" >"$TMP/damaged.img.zst"
+	flip "HEAD's padding" $((at[chunk0] - 20))
+	flip 'CHNK' $((at[chunk0] + 66))
+	flip "a frame's magic" $((at[chunk0] + 96))
+	flip 'a block' $((at[chunk0] + 1096))
+	flip "a frame's checksum" $((at[table0] - 1))
+	flip 'a hole' $((at[hole_end] - 1))
+	flip "TABL's entries" $((at[table3] + 90))
+	flip "TABL's padding" $((at[chunk4] - 20))
+	flip 'INDX' $((at[INDX] + 60))
+	flip 'META' $((at[META] + 60))
+	flip 'COPY' $((at[COPY] + 60))
+	flip "TAIL's root hash" $((at[TAIL] + 170))
+	flip 'the seek table' $((at[seek_table] + 20))
+	flip "the seek table's magic" $(($(stat -c %s "$img") - 1))
+	head -c "${at[TAIL]}" "$img" >"$TMP/damaged.img.zst"
 	refuse 'an image without TAIL' "$TMP/damaged.img.zst"
-	cat "$TMP/chunks.img.zst" <(head -c 512 /dev/zero) >"$TMP/damaged.img.zst"
+	cat "$img" <(head -c 512 /dev/zero) >"$TMP/damaged.img.zst"
 	refuse 'an image with something behind it' "$TMP/damaged.img.zst"
-fi
+}
+
+if [ -e "$TMP/chunks.img.zst" ]; then damage; fi
 
 echo 'not an image, but longer than the first record' | zstd -q >"$TMP/other.zst"
 check_status 8 'another zstd file: imgtool refuses it' "$IMGTOOL" verify "$TMP/other.zst"

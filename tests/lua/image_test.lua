@@ -315,6 +315,52 @@ describe('img.image.writer', function()
   end)
 end)
 
+describe('img.image.repair', function()
+  after_each(no_open_handles)
+
+  it('makes a complete image of a damaged one', function()
+    local dir, bytes = scratch_directory(), source_bytes()
+    make(dir .. '/x.img.zst', bytes)
+    local broken <close> = assert(device.open(dir .. '/x.img.zst', { write = true }))
+    local entry
+    do
+      local img <close> = assert(image.open(broken))
+      entry = assert(img:chunk(0)).entries[2]
+    end
+    assert(broken:write(entry.file_offset + 100, 'damage'))
+    assert(broken:set_size(broken:size() - 300)) -- TAIL and what is behind it
+    assert.is_nil((image.open(broken)))
+    local out <close> = assert(device.open(dir .. '/y.img.zst', { write = true, create = true }))
+    local report = assert(image.repair(broken, out))
+    assert.is_false(report.head_copied)
+    assert.equal(entry.length, report.lost_bytes)
+    assert.equal(1, report.lost_ranges)
+    assert.equal(entry.length, report.bad_bytes)
+    assert.equal(192 * KiB, report.free_bytes)
+    assert.equal(1, #report.losses)
+    assert.equal(entry.offset, report.losses[1].offset)
+    assert.equal(entry.length, report.losses[1].length)
+    assert.equal(entry.file_offset, report.losses[1].file_offset)
+    assert.is_true(#report.losses[1].why > 0)
+    local img <close> = assert(image.open(out))
+    local dev <close> = assert(img:device())
+    assert.is_true(bytes:sub(1, 64 * KiB) == dev:read(0, 64 * KiB))
+    assert.is_nil((dev:read(64 * KiB, 1)))
+    assert.is_true(bytes:sub(128 * KiB + 1) == dev:read(128 * KiB, SIZE - 128 * KiB))
+  end)
+
+  it('fails when there is no image', function()
+    local dir = scratch_directory()
+    local none <close> = assert(device.mem(100000))
+    local out <close> = assert(device.open(dir .. '/y', { write = true, create = true }))
+    local report, message, code = image.repair(none, out)
+    assert.is_nil(report)
+    assert.is_string(message)
+    assert.equal(sys.codes.format, code)
+    throws('img.Device expected', image.repair, none)
+  end)
+end)
+
 describe('handles of img.image', function()
   after_each(no_open_handles)
 

@@ -217,6 +217,9 @@ describe('a job', function()
     job:set { level = 5, depth = 7, max_bytes_per_s = 0 }
     p = job:progress()
     assert.same({ 3, 7, 5, 0 }, { p.workers, p.depth, p.level, p.max_bytes_per_s })
+    assert.equal(0, p.stall_s)
+    job:set { stall_s = 90 }
+    assert.equal(90, job:progress().stall_s)
     job:set { workers = 1000, depth = 1, level = -1000000000 }
     p = job:progress()
     assert.same({ 64, 2 }, { p.workers, p.depth })
@@ -292,6 +295,31 @@ describe('a job', function()
     assert.equal(SIZE, writer:offset())
     assert.is_string(writer:finish())
     assert.same({}, job:losses())
+  end)
+
+  it('is given up when nothing moves', function()
+    local dir = scratch_directory()
+    local mem <close> = assert(device.mem(source_bytes()))
+    local source <close> = assert(device.fault(mem,
+      { rules = { { op = 'read', action = 'delay', nth = 3, delay_ms = 2000 } } }))
+    local file <close> = assert(device.open(dir .. '/x', { write = true, create = true }))
+    local m <close> = map.new(SIZE, true)
+    local writer <close> = writer_on(file, m)
+    local job <close> = assert(pipeline.capture(
+      with(CAPTURE, { source = source, map = m, writer = writer, stall_s = 1 })))
+    assert.equal(1, job:progress().stall_s)
+    assert.is_false(job:stalled())
+    local ok, message, code = job:wait()
+    assert.is_nil(ok)
+    assert.is_string(message)
+    assert.equal(sys.codes.source_io, code)
+    assert.is_true(job:stalled())
+    -- Its threads may wake up any time.
+    throws('the writer is in use', writer.finish, writer)
+    throws('still runs', job.losses, job)
+    job:close()
+    assert.is_true(writer:stop())
+    throws('attempt to use a closed job', job.stalled, job)
   end)
 
   it('outlives the handles it was given', function()

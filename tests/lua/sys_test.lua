@@ -86,6 +86,18 @@ describe('img.sys, the machine', function()
     throws('number expected', sys.sleep, 'x')
   end)
 
+  it('ends the program at once', function()
+    local command, path = lua [[
+      kept = setmetatable({}, { __gc = function() print 'collected' end })
+      io.stdout:setvbuf('full')
+      io.write('written')
+      sys.exit_now(7)]]
+    finally(function() os.remove(path) end)
+    assert.equal('written 7', run(command .. '; echo " $?"'))
+    throws('no exit status', sys.exit_now, 256)
+    throws('must not be negative', sys.exit_now, -1)
+  end)
+
   it('makes random UUIDs of version 4', function()
     local seen = {}
     for _ = 1, 1000 do

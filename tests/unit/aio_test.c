@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "device/aio.h"
 #include "device/dev_fault.h"
+#include "device/dev_ops.h"
 #include "unit/dev_helper.h"
 
 #define DEPTH_MAX 64
@@ -306,6 +307,65 @@ static void test_ends(void **state)
 {
 	(void)state;
 	for_each_backend(ends);
+}
+
+/* A window ends where it ends, though the file below goes on. */
+static void window_ends(const char *backend)
+{
+	uint8_t *buf = mem_alloc_direct(16384);
+
+	memset(buf, 'w', 16384);
+	for (size_t i = 0; i < COUNT_OF(modes); i++) {
+		uint8_t *model;
+		struct dev *d = file_ok("window", 65536, DEV_WRITE | modes[i], &model);
+		struct dev *s;
+		struct aio *a;
+
+		assert_ok(dev_open_slice(d, 4096, 8192, &s, &e), &e);
+		a = open_on(s, backend, 4);
+		assert_int_equal(run_one(a, AIO_READ, 4096, buf, 8192), -ERR_SOURCE);
+		assert_int_equal(run_one(a, AIO_WRITE, 4096, buf, 8192), -ERR_TARGET);
+		assert_int_equal(run_one(a, AIO_WRITE, 8192, buf, 4096), -ERR_TARGET);
+		aio_close(a);
+		dev_close(s);
+		dev_close(d);
+		assert_file_is("window", model, 65536);
+		free(model);
+	}
+	free(buf);
+}
+
+static void test_window_ends(void **state)
+{
+	(void)state;
+	for_each_backend(window_ends);
+}
+
+/* A device whose alignment is a lie: what the ring refuses is done by dev_read and dev_write. */
+static void refused(const char *backend)
+{
+	uint8_t *model;
+	struct dev *d = file_ok("refused", 65536, DEV_WRITE | DEV_DIRECT, &model);
+	struct aio *a;
+	uint8_t buf[1000];
+
+	d->info.align_bytes = 1;
+	a = open_on(d, backend, 4);
+	assert_ok(run_one(a, AIO_READ, 5001, buf, sizeof(buf)), &e);
+	assert_memory_equal(buf, model + 5001, sizeof(buf));
+	memset(buf, 'r', sizeof(buf));
+	memset(model + 77, 'r', sizeof(buf));
+	assert_ok(run_one(a, AIO_WRITE, 77, buf, sizeof(buf)), &e);
+	aio_close(a);
+	dev_close(d);
+	assert_file_is("refused", model, 65536);
+	free(model);
+}
+
+static void test_refused(void **state)
+{
+	(void)state;
+	for_each_backend(refused);
 }
 
 /* Writes extend a file in any order; the size is the farthest end. */
@@ -645,6 +705,36 @@ static void test_pipe_order(void **state)
 	dev_close(from);
 }
 
+/* One thread, whatever waits: two could overtake each other. */
+static void test_sequential(void **state)
+{
+	struct aio_req reqs[8];
+	uint8_t bytes[8];
+	struct dev *d;
+	struct aio *a;
+
+	(void)state;
+	wait_for_threads(threads_at_start.all);
+	assert_ok(dev_open_record(100, false, 1, &d), &e);
+	d->info.sequential = true;
+	a = open_on(d, "threads", 8);
+	dev_record_hold(d, RECORD_WRITE, true);
+	for (unsigned i = 0; i < 8; i++) {
+		set_req(&reqs[i], AIO_WRITE, i, &bytes[i], 1);
+		assert_ok(aio_queue(a, &reqs[i], &e), &e);
+		assert_ok(aio_kick(a, &e), &e);
+	}
+	dev_record_wait_begun(d, RECORD_WRITE, 1);
+	assert_int_equal(count_threads(), threads_at_start.all + 1);
+	dev_record_hold(d, RECORD_WRITE, false);
+	for (unsigned i = 0; i < 8; i++) {
+		assert_ptr_equal(aio_wait(a, true), &reqs[i]);
+		assert_int_equal(dev_record_at(d, i).off, i);
+	}
+	aio_close(a);
+	dev_close(d);
+}
+
 /* ---- The choice ---- */
 
 static void test_choice(void **state)
@@ -696,6 +786,8 @@ int main(void)
 		cmocka_unit_test(test_slices),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_window_ends),
+		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_grows),
 		cmocka_unit_test(test_limited),
 		cmocka_unit_test(test_too_many),
@@ -704,6 +796,7 @@ int main(void)
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_threads_block_signals),
 		cmocka_unit_test(test_pipe_order),
+		cmocka_unit_test(test_sequential),
 		cmocka_unit_test(test_choice),
 	};
 

@@ -166,6 +166,25 @@ static void test_fixed_size(void **state)
 	free(got);
 }
 
+/* One that takes whole blocks and has no room for a padded last one: nothing is written past the
+ * end, and the size is nobody's to set. */
+static void test_fixed_size_aligned(void **state)
+{
+	struct dev *d;
+	struct appender *a;
+
+	(void)state;
+	assert_ok(dev_open_record(MIB + 1000, false, 4096, &d), &e);
+	a = start_ok(d, 0, false);
+	assert_ok(appender_append(a, data, MIB + 1000, &e), &e);
+	assert_ok(appender_finish(a, &e), &e);
+	assert_memory_equal(dev_record_bytes(d), data, MIB + 1000);
+	for (size_t i = 0; i < dev_record_count(d); i++)
+		assert_int_not_equal(dev_record_at(d, i).op, RECORD_SIZE);
+	appender_close(a);
+	dev_close(d);
+}
+
 static void *drain_pipe(void *arg)
 {
 	int fd = *(int *)arg;
@@ -605,6 +624,7 @@ int main(void)
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_resume),
 		cmocka_unit_test(test_fixed_size),
+		cmocka_unit_test(test_fixed_size_aligned),
 		cmocka_unit_test(test_pipe),
 		cmocka_unit_test(test_pipe_closed),
 		cmocka_unit_test(test_misuse),

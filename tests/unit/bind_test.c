@@ -220,7 +220,12 @@ static void images_lose_nothing(void **state)
 	      "img:close()\n"
 	      "assert(dev:read(100, 3) == 'xxx')\n"
 	      "local none = assert(device.mem(10))\n"
-	      "assert(not image.open(none) and not image.read_head(none))\n",
+	      "assert(not image.open(none) and not image.read_head(none))\n"
+	      "local again = assert(device.open(path))\n"
+	      "os.remove(path .. '.out')\n"
+	      "local out = assert(device.open(path .. '.out', { write = true, create = true }))\n"
+	      "os.remove(path .. '.out')\n"
+	      "assert(image.repair(again, out).lost_bytes == 0)\n",
 		path);
 	unlink(path);
 }

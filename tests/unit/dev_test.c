@@ -202,6 +202,104 @@ static void test_slice_model(void **state)
 	}
 }
 
+/* A device that insists on what dev_ops.h promises to those who implement one. */
+struct strict {
+	struct dev dev;
+	uint8_t bytes[70000];
+	unsigned calls;
+};
+
+#define STRICT_ALIGN 4096
+
+static void insist(struct dev *d, uint64_t off, const void *buf, uint64_t len)
+{
+	((struct strict *)d)->calls++;
+	assert_true(len > 0 && range_inside(off, len, dev_size(d)));
+	assert_int_equal(off % STRICT_ALIGN, 0);
+	assert_true(len % STRICT_ALIGN == 0 || off + len == dev_size(d));
+	assert_int_equal((uintptr_t)buf % STRICT_ALIGN, 0);
+}
+
+static int strict_read(struct dev *d, uint64_t off, void *buf, size_t len, struct err *err)
+{
+	(void)err;
+	insist(d, off, buf, len);
+	memcpy(buf, ((struct strict *)d)->bytes + off, len);
+	return 0;
+}
+
+static int strict_write(struct dev *d, uint64_t off, const void *buf, size_t len, struct err *err)
+{
+	(void)err;
+	insist(d, off, buf, len);
+	memcpy(((struct strict *)d)->bytes + off, buf, len);
+	return 0;
+}
+
+static int strict_zero(struct dev *d, uint64_t off, uint64_t len, struct err *err)
+{
+	(void)err;
+	insist(d, off, NULL, len);
+	memset(((struct strict *)d)->bytes + off, 0, len);
+	return 0;
+}
+
+static int strict_flush(struct dev *d, bool metadata, struct err *err)
+{
+	(void)metadata;
+	(void)err;
+	((struct strict *)d)->calls++;
+	return 0;
+}
+
+static void strict_close(struct dev *d)
+{
+	dev_fini(d);
+}
+
+static const struct dev_ops strict_ops = {
+	.kind = "strict",
+	.read = strict_read,
+	.write = strict_write,
+	.flush = strict_flush,
+	.discard = strict_zero,
+	.zero = strict_zero,
+	.close = strict_close,
+};
+
+static void test_promises_to_operations(void **state)
+{
+	static struct strict s;
+	uint8_t *model = calloc(1, sizeof(s.bytes));
+	char byte = 0;
+
+	(void)state;
+	assert_ok(dev_init(&s.dev, &strict_ops, "strict", &e), &e);
+	s.dev.info.align_bytes = STRICT_ALIGN;
+	for (size_t size = 65536; size <= sizeof(s.bytes); size += 1116) {
+		memset(s.bytes, 0, sizeof(s.bytes));
+		memset(model, 0, sizeof(s.bytes));
+		s.dev.info.size_bytes = size;
+		s.dev.info.writable = true;
+		against_model(&s.dev, model, (uint32_t)size);
+		assert_memory_equal(s.bytes, model, size);
+		/* Whole blocks only are discarded, none for less than one. */
+		assert_ok(dev_discard(&s.dev, 4000, 8000, &e), &e);
+		memset(model + 4096, 0, 4096);
+		assert_memory_equal(s.bytes, model, size);
+		/* R1: no operation that changes anything is even called. */
+		s.dev.info.writable = false;
+		s.calls = 0;
+		assert_int_equal(dev_write(&s.dev, 0, &byte, 1, &e), -ERR_TARGET);
+		assert_int_equal(dev_zero(&s.dev, 0, 4096, &e), -ERR_TARGET);
+		assert_int_equal(dev_discard(&s.dev, 0, 4096, &e), -ERR_TARGET);
+		assert_ok(dev_flush(&s.dev, true, &e), &e);
+		assert_int_equal(s.calls, 0);
+	}
+	dev_close(&s.dev);
+	free(model);
+}
+
 /* ---- Opening ---- */
 
 static void test_open_refuses(void **state)
@@ -245,6 +343,7 @@ static void test_r8_create(void **state)
 	d = open_ok(dev_helper_path("created"), DEV_WRITE | DEV_CREATE | DEV_DIRECT);
 	assert_int_equal(dev_size(d), 0);
 	assert_ok(dev_write(d, 0, "hello", 5, &e), &e);
+	assert_still_direct(d);
 	dev_close(d);
 	assert_int_equal(stat(dev_helper_path("created"), &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);
@@ -282,29 +381,40 @@ static void test_r1_read_only(void **state)
 	free(model);
 }
 
-/* No descriptor survives an exec, and none is left non-blocking, which io_uring takes amiss. */
-static void test_descriptor_flags(void **state)
+/* Count the descriptors of a file. None survives an exec, and none is left non-blocking, which
+ * io_uring takes amiss. */
+static int count_descriptors(const char *path)
 {
-	uint8_t *model;
-	struct dev *d = file_ok("flags", 10000, DEV_WRITE | DEV_DIRECT, &model);
 	int seen = 0;
 
-	(void)state;
 	for (int fd = 3; fd < 64; fd++) {
 		char link[64];
 		char target[512] = "";
 
 		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-		if (readlink(link, target, sizeof(target) - 1) <= 0 ||
-			strcmp(target, dev_helper_path("flags")) != 0)
+		if (readlink(link, target, sizeof(target) - 1) <= 0 || strcmp(target, path) != 0)
 			continue;
 		seen++;
 		assert_int_not_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
 		assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
 	}
-	assert_true(seen >= 1);
-	dev_close(d);
-	free(model);
+	return seen;
+}
+
+static void test_descriptors(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(modes); i++) {
+		uint8_t *model;
+		struct dev *d = file_ok("flags", 10000, modes[i], &model);
+		char path[4096];
+
+		assert_non_null(realpath(dev_helper_path("flags"), path));
+		assert_true(count_descriptors(path) >= 1);
+		dev_close(d);
+		assert_int_equal(count_descriptors(path), 0);
+		free(model);
+	}
 }
 
 static void test_open_fd(void **state)
@@ -498,6 +608,12 @@ static void test_set_size(void **state)
 	assert_ok(dev_set_size(m, 100000, &e), &e);
 	assert_ok(dev_read(m, 99999, &byte, 1, &e), &e);
 	assert_int_equal(byte, 0);
+	/* What it lost in between is not there again. */
+	assert_ok(dev_write(m, 500, "x", 1, &e), &e);
+	assert_ok(dev_set_size(m, 400, &e), &e);
+	assert_ok(dev_set_size(m, 501, &e), &e);
+	assert_ok(dev_read(m, 500, &byte, 1, &e), &e);
+	assert_int_equal(byte, 0);
 	assert_ok(dev_set_size(m, 0, &e), &e);
 	assert_int_equal(dev_read(m, 0, &byte, 1, &e), -ERR_SOURCE);
 	dev_close(m);
@@ -561,7 +677,8 @@ static void *write_stripes(void *arg)
 	return NULL;
 }
 
-/* Unaligned writes of several threads into one block: no byte is lost, growing or not. */
+/* Unaligned writes of several threads into one block, by the device and by a window on it: no
+ * byte is lost, growing or not. */
 static void test_threads_share_blocks(void **state)
 {
 	uint8_t want[STRIPES * STRIPE_BYTES];
@@ -575,9 +692,10 @@ static void test_threads_share_blocks(void **state)
 			round < 2 ? DEV_WRITE | DEV_DIRECT : DEV_WRITE, &model);
 		struct stripes s[STRIPE_THREADS];
 		pthread_t ids[STRIPE_THREADS];
+		struct dev *window = slice_ok(d, 0, dev_size(d));
 
 		for (unsigned i = 0; i < STRIPE_THREADS; i++) {
-			s[i].d = d;
+			s[i].d = i % 2 && round % 2 ? window : d;
 			s[i].which = i;
 			assert_int_equal(pthread_create(&ids[i], NULL, write_stripes, &s[i]), 0);
 		}
@@ -588,6 +706,7 @@ static void test_threads_share_blocks(void **state)
 			assert_null(failed);
 		}
 		assert_int_equal(dev_size(d), sizeof(want));
+		dev_close(window);
 		dev_close(d);
 		assert_file_is("stripes", want, sizeof(want));
 		free(model);
@@ -760,10 +879,11 @@ int main(void)
 		cmocka_unit_test(test_file_model),
 		cmocka_unit_test(test_mem_model),
 		cmocka_unit_test(test_slice_model),
+		cmocka_unit_test(test_promises_to_operations),
 		cmocka_unit_test(test_open_refuses),
 		cmocka_unit_test(test_r8_create),
 		cmocka_unit_test(test_r1_read_only),
-		cmocka_unit_test(test_descriptor_flags),
+		cmocka_unit_test(test_descriptors),
 		cmocka_unit_test(test_open_fd),
 		cmocka_unit_test(test_direct_refused),
 		cmocka_unit_test(test_ranges),

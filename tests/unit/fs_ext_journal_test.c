@@ -298,8 +298,7 @@ static void find_targets(struct log *l)
 /* A fresh file system, and a log that is to begin `before_end` blocks before its area ends. */
 static void begin_log(struct log *l, const struct format *f, uint32_t before_end, uint32_t seed)
 {
-	ext_must("rm -f fs && truncate -s 24M fs && mke2fs -q -F %s -J size=4 -d tree fs",
-		f->mke2fs);
+	ext_must("rm -f fs && truncate -s 12M fs && mke2fs -q -F %s -J size=4 fs", f->mke2fs);
 	memset(l, 0, sizeof(*l));
 	l->f = f;
 	l->tid = seed % 3 == 0 ? UINT32_MAX - 2 : seed; /* numbers of transactions go round too */
@@ -589,7 +588,7 @@ static void test_odd_journals_are_refused(void **state)
 	ext_assert_refused("fs", "longer than a block");
 	set_be32(place(&l, R2) + 12, 16);
 	/* Writes to places where no replay writes. */
-	set_be32(place(&l, D1) + 12, 24 * 1024);
+	set_be32(place(&l, D1) + 12, 12 * 1024);
 	ext_assert_refused("fs", "past the end");
 	set_be32(place(&l, D1) + 12, (uint32_t)l.blocks[50]);
 	ext_assert_refused("fs", "into the journal");
@@ -645,7 +644,7 @@ static void test_replayed_superblock_counts(void **state)
 	ext_must("truncate -s 48M fs");
 	ext_peek("fs", SUPER, block, sizeof(block));
 	put_le32(block + 4, get_le32(block + 4) - 8192); /* a group less */
-	put_le32(block, get_le32(block) / 3 * 2);
+	put_le32(block, get_le32(block) / 2);
 	put_le32(block + 0xc, 1000);
 	ext_poke("fs", place(&l, DATA1), block, sizeof(block));
 	set_be32(place(&l, D1) + 12, 1);
@@ -694,7 +693,6 @@ static int setup(void **state)
 
 	(void)state;
 	ext_setup(tools);
-	ext_make_tree("tree", 3072);
 	return 0;
 }
 

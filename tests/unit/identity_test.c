@@ -1,7 +1,8 @@
 /*
  * identity: names, texts, facts, the list and the holders, from a made-up tree of the kernel's
- * files with all that a machine may have (LVM, md, Btrfs, swap, loop devices over files and devices); and
- * image files made by real tools, which libblkid reads. Real loop devices are in tests/root.
+ * files with all that a machine may have (LVM, md, Btrfs, swap, loop devices over files and
+ * devices); and image files made by real tools, which libblkid reads. Real loop devices are in
+ * tests/root.
  */
 #include <limits.h>
 #include <setjmp.h>

@@ -340,8 +340,8 @@ static void test_other_table(void **state)
 	sample_fini(&y);
 }
 
-/* CHNK and the seek table are checked with the root. */
-static void test_chnk_and_seek(void **state)
+/* CHNK, COPY and the seek table are checked with the root. */
+static void test_chnk_copy_seek(void **state)
 {
 	struct sample x;
 	uint8_t *seek, *body;
@@ -354,6 +354,11 @@ static void test_chnk_and_seek(void **state)
 	refused(&x, ERR_DAMAGED, "CHNK: bad previous table");
 	put_le64(body + 24, get_le64(body + 24) - 4096);
 	reseal(&x, REC_CHNK, x.chunk_pos[2]);
+	x.bytes[x.tail.copy_pos + RECORD_HEAD_BYTES + 80] ^= 1;
+	reseal(&x, REC_COPY, x.tail.copy_pos);
+	refused(&x, ERR_DAMAGED, "COPY: bad body");
+	x.bytes[x.tail.copy_pos + RECORD_HEAD_BYTES + 80] ^= 1;
+	reseal(&x, REC_COPY, x.tail.copy_pos);
 	seek = x.bytes + x.tail.seek_pos;
 	seek[8 + 8 * 3] ^= 1;
 	refused(&x, ERR_DAMAGED, "seek table: bad entry");
@@ -609,7 +614,7 @@ int main(void)
 		cmocka_unit_test(test_head_and_tail),
 		cmocka_unit_test(test_head),
 		cmocka_unit_test(test_other_table),
-		cmocka_unit_test(test_chnk_and_seek),
+		cmocka_unit_test(test_chnk_copy_seek),
 		cmocka_unit_test(test_swapped_frames),
 		cmocka_unit_test(test_read_errors),
 		cmocka_unit_test(test_facts),

@@ -101,6 +101,7 @@ static const struct {
 	{ REC_TABL, "TABL", 40, 5 << 20, true },
 	{ REC_INDX, "INDX", 8, (48 << 20) + 8, false },
 	{ REC_META, "META", 0, 16 << 20, false },
+	{ REC_COPY, "COPY", 160, 1 << 20, false },
 	{ REC_TAIL, "TAIL", 152, 152, false },
 };
 
@@ -632,7 +633,8 @@ static struct layout_tail sample_tail(void)
 	t.indx_len = 56 + 8 + 3 * 48;
 	t.meta_pos = t.indx_pos + t.indx_len;
 	t.meta_len = 400;
-	t.seek_pos = t.meta_pos + t.meta_len + 208;
+	t.copy_pos = t.meta_pos + t.meta_len;
+	t.seek_pos = t.copy_pos + 56 + 200 + 208;
 	t.seek_len = 17 + 8 * 20;
 	t.file_len = t.seek_pos + t.seek_len;
 	t.kind_bytes[ENTRY_DATA] = 1000;
@@ -661,8 +663,13 @@ static void test_tail(void **state)
 		{ 40, 8, 28672, "META position", 0 },
 		{ 48, 8, 55, "META length", 0 },
 		{ 48, 8, 17 << 20, "META length", 0 },
-		{ 48, 8, 401, "seek table position", 0 },
+		{ 48, 8, 401, "COPY position", 0 },
+		{ 112, 8, 0, "COPY position", 0 },
+		/* COPY has the fixed part of HEAD at least, and HEAD's length at most. */
 		{ 56, 8, 0, "seek table position", 0 },
+		{ 56, 8, 29280 + 56 + 159 + 208, "seek table position", 0 },
+		{ 56, 8, 29280 + 4097 + 208, "seek table position", 0 },
+		{ 56, 8, UINT64_MAX, "seek table position", 0 },
 		{ 64, 8, 16, "seek table length", 0 },
 		{ 64, 8, 18, "seek table length", 0 },
 		{ 64, 8, UINT64_MAX, "seek table length", 0 },
@@ -672,7 +679,6 @@ static void test_tail(void **state)
 		{ 96, 8, 501, "bad range bytes", 0 },
 		{ 104, 8, 399, "bad range bytes", 0 },
 		{ 104, 8, 6401, "bad range bytes", 0 },
-		{ 112, 8, 1, "reserved", 0 },
 	};
 	struct layout_tail t = sample_tail(), back;
 	uint8_t body[152], bad[152];
@@ -683,6 +689,7 @@ static void test_tail(void **state)
 	assert_int_equal(get_le64(body + 72), 1000);
 	assert_int_equal(get_le64(body + 96), 400);
 	assert_int_equal(get_le64(body + 104), 500);
+	assert_int_equal(get_le64(body + 112), 29280);
 	assert_int_equal(body[120], 0xAB);
 	memset(&back, 0, sizeof(back));
 	assert_fine(layout_tail_decode(body, 152, &back, &e), &e);

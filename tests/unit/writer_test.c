@@ -354,8 +354,8 @@ static void test_too_many_frames(void **state)
 	d = format_open(format_path("frames"), DEV_WRITE | DEV_CREATE);
 	assert_fine(image_writer_new(d, &s.head, false, &w, &e), &e);
 	assert_int_equal(w->seek_frames, 1);
-	/* Twice CHNK, 4 frames and TABL; INDX, META, TAIL. */
-	w->seek_frames = SEEK_MAX_FRAMES - 15 + 1;
+	/* Twice CHNK, 4 frames and TABL; INDX, META, COPY, TAIL. */
+	w->seek_frames = SEEK_MAX_FRAMES - 16 + 1;
 	assert_fine(format_feed(w, &s, s.head.source_bytes, 1, &e), &e);
 	assert_non_null(w->seek);
 	assert_fine(image_writer_finish(w, root, &e), &e);
