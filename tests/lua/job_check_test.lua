@@ -87,7 +87,7 @@ describe('imgtool.job.check', function()
   end)
 
   it('knows the actions', function()
-    assert.equal("job.action: 'imgae' is none of image, verify, restore, export, did you mean"
+    assert.equal("job.action: 'imgae' is none of image, verify, restore, export, repair, did you mean"
       .. " 'image'?", refused { action = 'imgae' })
   end)
 

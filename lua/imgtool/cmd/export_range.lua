@@ -7,7 +7,7 @@ local M = {
   summary = 'Write a range of an image\'s content to stdout, and nothing else',
   args = cli.of_action('export', {
     target = true, workers = true, pipeline_depth = true, max_throughput = true, auto_tune = true,
-    force = true, dry_run = true,
+    force = true, dry_run = true, stall_timeout = true,
   }, { cli.json, cli.log_file }),
 }
 
