@@ -70,6 +70,7 @@ static bool add_thread(struct pool *p)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc != 0)
 		return false;
+	pthread_setname_np(p->ids[p->threads], "imgtool-aio");
 	p->threads++;
 	return true;
 }

@@ -142,4 +142,9 @@ cp "$TMP/out" "$TMP/range"
 { dd if="$src" bs=4096 skip=15359 count=1 && head -c 4096 /dev/zero; } 2>/dev/null | cmp - "$TMP/range" &&
 	ok 'gives what is good, and zeros' || nok 'gives what is good, and zeros'
 
+# ---- Written to the end, and stopped before it had its name ----
+cp "$img" "$TMP/done.zst.partial"
+check '--resume of a complete file names it' "$IMGTOOL" image --resume -q "$src" "$TMP/done.zst"
+check 'it is the same' cmp "$img" "$TMP/done.zst"
+
 done_testing

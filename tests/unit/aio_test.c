@@ -550,9 +550,8 @@ static void test_bad_descriptor(void **state)
 
 /* ---- Threads ---- */
 
-/* How many tasks of this process have that key in their status with a fitting value; io_uring's own
- * workers, which come and go, left out. */
-static unsigned count_tasks(const char *key, int base, bool (*fits)(unsigned long long))
+/* How many threads of the back end there are; of them, those that leave signals to others. */
+static unsigned count_threads(bool blocking)
 {
 	DIR *dir = opendir("/proc/self/task");
 	struct dirent *entry;
@@ -560,56 +559,34 @@ static unsigned count_tasks(const char *key, int base, bool (*fits)(unsigned lon
 
 	assert_non_null(dir);
 	while ((entry = readdir(dir)) != NULL) {
+		const unsigned long long both = 1ULL << (SIGTERM - 1) | 1ULL << (SIGINT - 1);
+		unsigned long long mask = 0;
 		char path[300];
 		char line[256];
-		bool worker = false;
-		bool found = false;
+		bool ours = false;
 		FILE *f;
 
 		snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
 		if (entry->d_name[0] == '.' || (f = fopen(path, "re")) == NULL)
 			continue;
 		while (fgets(line, sizeof(line), f) != NULL) {
-			worker |= strncmp(line, "Name:\tiou-", 10) == 0;
-			found |= strncmp(line, key, strlen(key)) == 0 &&
-				fits(strtoull(line + strlen(key), NULL, base));
+			ours |= strcmp(line, "Name:\timgtool-aio\n") == 0;
+			sscanf(line, "SigBlk: %llx", &mask);
 		}
 		fclose(f);
-		count += found && !worker;
+		count += ours && (!blocking || (mask & both) == both);
 	}
 	closedir(dir);
 	return count;
 }
 
-static bool any_value(unsigned long long value)
-{
-	(void)value;
-	return true;
-}
-
-static unsigned count_threads(void)
-{
-	return count_tasks("Pid:", 10, any_value);
-}
-
 /* A thread that was joined may be seen for another moment. */
-static void wait_for_threads(unsigned count)
+static void wait_for_no_thread(void)
 {
-	for (int i = 0; i < 1000000 && count_threads() != count; i++)
+	for (int i = 0; i < 10000 && count_threads(false) != 0; i++)
 		sched_yield();
-	assert_int_equal(count_threads(), count);
+	assert_int_equal(count_threads(false), 0);
 }
-
-static bool blocks_signals(unsigned long long mask)
-{
-	return (mask >> (SIGTERM - 1) & 1) && (mask >> (SIGINT - 1) & 1);
-}
-
-/* A sanitizer has threads too. */
-static struct {
-	unsigned all;
-	unsigned blocking;
-} threads_at_start;
 
 /* Threads come when they are needed, at most eight of them; requests overtake a slow one. */
 static void test_threads(void **state)
@@ -618,15 +595,14 @@ static void test_threads(void **state)
 	uint8_t bytes[12];
 	struct dev *d;
 	struct aio *a;
-	const unsigned tasks = threads_at_start.all;
 
 	(void)state;
-	wait_for_threads(tasks);
+	wait_for_no_thread();
 	assert_ok(dev_open_record(100, false, 1, &d), &e);
 	a = open_on(d, "threads", 12);
-	assert_int_equal(count_threads(), tasks);
+	assert_int_equal(count_threads(false), 0);
 	assert_int_equal(run_one(a, AIO_READ, 0, bytes, 1), 0);
-	assert_int_equal(count_threads(), tasks + 1);
+	assert_int_equal(count_threads(false), 1);
 	dev_record_hold(d, RECORD_WRITE, true);
 	for (unsigned i = 0; i < 11; i++) {
 		set_req(&reqs[i], AIO_WRITE, i, &bytes[i], 1);
@@ -642,13 +618,13 @@ static void test_threads(void **state)
 		}
 	}
 	dev_record_wait_begun(d, RECORD_WRITE, 8);
-	assert_int_equal(count_threads(), tasks + 8);
+	assert_int_equal(count_threads(false), 8);
 	assert_int_equal(aio_in_flight(a), 11);
 	dev_record_hold(d, RECORD_WRITE, false);
 	for (unsigned i = 0; i < 11; i++)
 		assert_ok(aio_wait(a, true)->status, &e);
 	aio_close(a);
-	wait_for_threads(tasks);
+	wait_for_no_thread();
 	dev_close(d);
 }
 
@@ -660,11 +636,11 @@ static void test_threads_block_signals(void **state)
 	char byte;
 
 	(void)state;
-	wait_for_threads(threads_at_start.all);
+	wait_for_no_thread();
 	assert_ok(dev_open_mem(NULL, 10, &d, &e), &e);
 	a = open_on(d, "threads", 1);
 	assert_int_equal(run_one(a, AIO_READ, 0, &byte, 1), 0);
-	assert_int_equal(count_tasks("SigBlk:", 16, blocks_signals), threads_at_start.blocking + 1);
+	assert_int_equal(count_threads(true), 1);
 	aio_close(a);
 	dev_close(d);
 }
@@ -714,7 +690,7 @@ static void test_sequential(void **state)
 	struct aio *a;
 
 	(void)state;
-	wait_for_threads(threads_at_start.all);
+	wait_for_no_thread();
 	assert_ok(dev_open_record(100, false, 1, &d), &e);
 	d->info.sequential = true;
 	a = open_on(d, "threads", 8);
@@ -725,7 +701,7 @@ static void test_sequential(void **state)
 		assert_ok(aio_kick(a, &e), &e);
 	}
 	dev_record_wait_begun(d, RECORD_WRITE, 1);
-	assert_int_equal(count_threads(), threads_at_start.all + 1);
+	assert_int_equal(count_threads(false), 1);
 	dev_record_hold(d, RECORD_WRITE, false);
 	for (unsigned i = 0; i < 8; i++) {
 		assert_ptr_equal(aio_wait(a, true), &reqs[i]);
@@ -800,8 +776,6 @@ int main(void)
 		cmocka_unit_test(test_choice),
 	};
 
-	threads_at_start.all = count_threads();
-	threads_at_start.blocking = count_tasks("SigBlk:", 16, blocks_signals);
 	signal(SIGXFSZ, SIG_IGN);
 	return cmocka_run_group_tests(tests, dev_helper_setup, dev_helper_teardown);
 }

@@ -87,7 +87,7 @@ static void test_round_trip(void **state)
 			uint8_t *frame, *plain = malloc(len);
 			struct err e;
 
-			if (level > 12 && len > 262144) {
+			if (level > 9 && len > 65792) {
 				free(plain);
 				continue;
 			}

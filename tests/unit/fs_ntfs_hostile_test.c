@@ -1,6 +1,6 @@
 /*
- * fs_ntfs against volumes that are damaged, cut, made to mislead, or on a failing disk: each is
- * refused with a reason that names the place, in bounded time, and nothing is ever written.
+ * fs_ntfs against volumes that are damaged, cut, or made to mislead: each is refused with a reason
+ * that names the place, in bounded time.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,6 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "device/dev_fault.h"
 #include "fs/fs_ntfs_int.h"
 #include "ntfs_helper.h"
 
@@ -429,90 +428,6 @@ static void test_walk_is_worth_it(void **state)
 	remove(path);
 }
 
-/* The n-th read fails, for all n: refused, or the same map; and nothing is written. */
-static void sweep(const char *path, const struct map *want, enum fault_action action)
-{
-	unsigned refusals = 0;
-	bool faulted = true;
-
-	for (uint64_t n = 1; faulted; n++) {
-		const struct fault_rule rule = { .op = FAULT_READ, .action = action, .nth = n };
-		const struct fault_plan plan = { .rules = &rule, .rule_count = 1 };
-		struct map *m = map_new_full(map_size(want));
-		struct fs_report r = { 0 };
-		struct dev *file, *d;
-		struct err e = { 0 };
-		int rc;
-
-		assert_int_equal(dev_open(path, 0, &file, &e), 0);
-		assert_int_equal(dev_open_fault(file, &plan, &d, &e), 0);
-		rc = fs_ntfs.map(d, m, &r, &e);
-		faulted = dev_fault_count(d, FAULT_READ) >= n;
-		if (rc == 0)
-			assert_true(map_equal(m, want));
-		else
-			refusals++;
-		if (rc != 0 && e.code != ERR_SOURCE)
-			fail_msg("read %u: %s", (unsigned)n, e.msg);
-		/* Only the remark about bad clusters can do without its read. */
-		if (rc == 0 && faulted && dev_fault_count(d, FAULT_READ) > n)
-			fail_msg("read %u failed and nobody cared", (unsigned)n);
-		assert_int_equal(dev_fault_count(d, FAULT_WRITE), 0);
-		assert_int_equal(dev_fault_count(d, FAULT_FLUSH), 0);
-		map_free(m);
-		dev_close(d);
-		dev_close(file);
-	}
-	assert_true(refusals > 10);
-}
-
-static void test_every_read_fails_once(void **state)
-{
-	const char *path = volume();
-
-	(void)state;
-	ntfs_write_journal(path, 1, 1, true);
-	for (uint16_t flags = 0; flags <= 1; flags++) {
-		struct fs_report r;
-		struct err e;
-		struct map *want;
-
-		ntfs_set_flags(path, flags);
-		want = ntfs_map_file(path, &r, &e);
-		assert_non_null(want);
-		sweep(path, want, FAULT_FAIL);
-		sweep(path, want, FAULT_SHORTEN);
-		map_free(want);
-	}
-}
-
-/* LESSONS 16: a sector of $Bitmap that can't be read is not a free one. */
-static void test_bad_sector_in_the_bitmap(void **state)
-{
-	const char *path = ntfs_path("hostile.img");
-	struct fault_rule rule = { .op = FAULT_READ, .action = FAULT_FAIL, .len = 512 };
-	const struct fault_plan plan = { .rules = &rule, .rule_count = 1 };
-	struct fs_report r = { 0 };
-	struct dev *file, *d;
-	struct err e = { 0 };
-	struct map *m;
-
-	(void)state;
-	/* 3 MiB of bitmap, the bad sector in the last. */
-	ntfs_make(path, 96 * GIB, 512, 4096);
-	rule.off = ntfs_file_offset(path, 6) + 2 * MIB + 512 * 1000;
-	assert_int_equal(dev_open(path, 0, &file, &e), 0);
-	assert_int_equal(dev_open_fault(file, &plan, &d, &e), 0);
-	m = map_new_full(dev_size(d));
-	assert_int_equal(fs_ntfs.map(d, m, &r, &e), -ERR_SOURCE);
-	if (strncmp(e.msg, "read $Bitmap: ", 14) != 0)
-		fail_msg("%s", e.msg);
-	map_free(m);
-	dev_close(d);
-	dev_close(file);
-	remove(path);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -524,8 +439,6 @@ int main(void)
 		cmocka_unit_test(test_bitmap_outside_the_volume),
 		cmocka_unit_test(test_index_that_goes_in_circles),
 		cmocka_unit_test(test_walk_is_worth_it),
-		cmocka_unit_test(test_every_read_fails_once),
-		cmocka_unit_test(test_bad_sector_in_the_bitmap),
 	};
 
 	ntfs_need_tools();

@@ -120,6 +120,40 @@ static void test_dirty_with_a_wrong_bitmap(void **state)
 	}
 }
 
+/* Any pattern of missing bits, at any alignment. */
+static void test_dirty_with_holes_in_the_bitmap(void **state)
+{
+	const char *path = ntfs_path("state.img");
+	uint64_t first, count = 300;
+	struct map *clean;
+	uint32_t random = 1;
+
+	(void)state;
+	ntfs_make(path, 24 * MIB + 512, 512, 512);
+	ntfs_copy_in(path, "file", count * 512);
+	clean = taken(path, "");
+	ntfs_set_flags(path, 1);
+	first = ntfs_file_offset(path, 64) / 512;
+	for (unsigned mask = 1; mask <= 16; mask *= 2) {
+		unsigned missing = 0;
+		char note[80];
+
+		/* Stripes of 2, 4, 8 and 16 clusters, and single ones by chance. */
+		for (uint64_t c = first; c < first + count; c++) {
+			bool used = (c & mask) != 0;
+
+			random = random * 1664525 + 1013904223;
+			used = used && (mask > 1 || random >> 31);
+			missing += !used;
+			set_bits(path, c, 1, used);
+		}
+		snprintf(note, sizeof(note),
+			"dirty volume; %u clusters in use were missing in $Bitmap", missing);
+		same_as(clean, path, note);
+	}
+	map_free(clean);
+}
+
 /* Every run that ntfscluster lists for the file is data; returns the clusters. */
 static uint64_t runs_are_data(const char *path, const char *file, const struct map *m)
 {
@@ -409,6 +443,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_volume_flags),
 		cmocka_unit_test(test_dirty_with_a_wrong_bitmap),
+		cmocka_unit_test(test_dirty_with_holes_in_the_bitmap),
 		cmocka_unit_test(test_dirty_with_extension_records),
 		cmocka_unit_test(test_journal),
 		cmocka_unit_test(test_hibernated),

@@ -70,13 +70,13 @@ static void test_names(void **state)
 static const size_t lengths[] = { 0, 1, 3, 4, 8, 9, 16, 17, 55, 56, 63, 64, 65, 128, 129, 240, 241,
 	1023, 1024, 1025, 4096, 65536, 262144, 1000003 };
 
-static void against_tool(enum hash_kind kind, const char *tool)
+static void against_tool(enum hash_kind kind, const char *tool, size_t step)
 {
 	static uint8_t bytes[1000003];
 	uint32_t state = 17;
 
 	format_noise(bytes, sizeof(bytes), &state);
-	for (size_t i = 0; i < COUNT_OF(lengths); i++) {
+	for (size_t i = 0; i < COUNT_OF(lengths); i += step) {
 		uint8_t sum[HASH_MAX_BYTES];
 		char text[2 * HASH_MAX_BYTES + 1];
 
@@ -92,7 +92,7 @@ static void against_tool(enum hash_kind kind, const char *tool)
 static void test_sha256sum(void **state)
 {
 	(void)state;
-	against_tool(HASH_SHA256, "sha256sum");
+	against_tool(HASH_SHA256, "sha256sum", 1);
 }
 
 static void test_xxhsum(void **state)
@@ -100,7 +100,7 @@ static void test_xxhsum(void **state)
 	(void)state;
 	if (format_run("command -v xxhsum >/dev/null") != 0)
 		skip();
-	against_tool(HASH_XXH3, "xxhsum -q -H2");
+	against_tool(HASH_XXH3, "xxhsum -q -H2", 1);
 }
 
 /* Another implementation of XXH3, in Python, made from its description. */
@@ -117,7 +117,7 @@ static void test_xxh3_python(void **state)
 		skip();
 	format_spit(format_path("sum.py"), script, sizeof(script) - 1);
 	snprintf(tool, sizeof(tool), "python3 '%s'", format_path("sum.py"));
-	against_tool(HASH_XXH3, tool);
+	against_tool(HASH_XXH3, tool, 4);
 }
 
 static void test_running(void **state)

@@ -512,8 +512,8 @@ static void test_no_file(void **state)
 /* ---- What is read ---- */
 
 /* Chunks of noise and tiny ones, so that there is more than two commits' worth of file. */
-#define BIG_CHUNK (8 * MIB)
-#define BIG_CHUNKS 40
+#define BIG_CHUNK (4 * MIB)
+#define BIG_CHUNKS 54
 
 static bool is_tiny(uint64_t chunk)
 {
@@ -537,7 +537,7 @@ static void big_source(struct format_source *s)
 /* The file offsets at which chunks begin, from INDX; [BIG_CHUNKS] is where the last one ends. */
 static void chunk_places(const struct whole *x, uint64_t *at)
 {
-	uint64_t places[128];
+	uint64_t places[192];
 	size_t n = borders(x, places, COUNT_OF(places)), chunks = 0;
 
 	for (size_t i = 0; i < n; i++) {
@@ -622,8 +622,8 @@ static void test_old_chunks(void **state)
 	image_writer_close(w);
 	check_reads(d, at, first);
 
-	/* A bit of a frame of every chunk, old and new, one after the other. */
-	for (uint64_t n = BIG_CHUNKS; n-- > first - 2;) {
+	/* A bit of a frame of a chunk, old and new ones in turn. */
+	for (uint64_t n = first - 2; n < BIG_CHUNKS; n += n <= first ? 1 : 9) {
 		uint8_t flip = x.bytes[at[n] + 120] ^ 1;
 
 		assert_fine(dev_write(d, 0, x.bytes, at[BIG_CHUNKS], &e), &e);
@@ -698,8 +698,8 @@ static void test_power_cuts(void **state)
 			first = n.end;
 	}
 	/* A commit for each 64 MiB, and the end. */
-	assert_int_equal(flushes, 1 + 30 * BIG_CHUNK / (64 * MIB));
-	for (int k = 0; k < 8; k++)
+	assert_int_equal(flushes, 1 + 44 * BIG_CHUNK / (64 * MIB));
+	for (int k = 0; k < 6; k++)
 		check_power_cut(&x, log, first + format_random(&rnd) % (last - first), rnd);
 	dev_close(log);
 	whole_fini(&x);

@@ -244,6 +244,30 @@ local function read_back(c)
   return checked
 end
 
+-- A run that ended after the last byte and before the file had its name: nothing is left to image, but
+-- whether all of it reached the disk is seen only by reading it. nil: it is not complete.
+local function already_complete(c, dev)
+  local opened <close> = image.open(dev)
+  if not opened then return nil end
+  local known = opened:facts()
+  local checked = verify.image(c.file.partial, {
+    sample_percent = 100, seed = 0, job = c.job, report = c.report,
+  })
+  if checked.code ~= 0 then
+    fail.throw(('%s was written to its end, but does not verify (imgtool repair saves what is'
+      .. ' good, --force begins anew): %s'):format(c.file.partial, checked.message), checked.code)
+  end
+  try(dev:flush())
+  local totals = { stored_bytes = 0, bad_range_count = 0 }
+  for key, value in pairs(json.decode(known.meta).result) do
+    if math.type(value) == 'integer' then totals[key] = value end
+  end
+  totals.file_bytes = known.file_bytes
+  return M.result(c, known, totals, { root = known.root, from = known.source_bytes,
+    now = { workers = c.settings.workers, depth = c.settings.depth, done_bytes = 0,
+      elapsed_ns = checked.elapsed_ns } })
+end
+
 --- Run a checked job.
 ---@param job table
 ---@param report table
@@ -257,7 +281,8 @@ function M.run(job, report)
     return write_image(c, target)
   end
   local out <close> = output.open(c.file.partial, c.file.action)
-  local result = write_image(c, out.device)
+  local result = c.file.action == 'resume' and already_complete(c, out.device)
+    or write_image(c, out.device)
   if job.verify ~= 'none' then result.verified = read_back(c) end
   try(sys.rename(c.file.partial, c.file.path, job.force))
   return result
