@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -258,6 +259,64 @@ static void test_the_library_is_silent(void **state)
 	close_volume(&v);
 }
 
+struct job {
+	const uint8_t *bytes;
+	size_t len;
+	const char *want; /* how the reason begins; NULL: it opens */
+	unsigned wrong;
+};
+
+static void *open_often(void *arg)
+{
+	struct job *j = arg;
+
+	for (unsigned i = 0; i < 50; i++) {
+		struct dev *d = NULL;
+		struct ntfs_io *io = NULL;
+		struct err e = { 0 };
+		int rc;
+
+		if (dev_open_mem(j->bytes, j->len, &d, &e) < 0) {
+			j->wrong++;
+			continue;
+		}
+		rc = ntfs_io_open(d, &io, &e);
+		if (j->want == NULL ? rc != 0 : strncmp(e.msg, j->want, strlen(j->want)) != 0)
+			j->wrong++;
+		ntfs_io_close(io);
+		dev_close(d);
+	}
+	return NULL;
+}
+
+/* Volumes in several threads: the library is told of one log, the messages don't mix. */
+static void test_threads_have_their_own_messages(void **state)
+{
+	struct volume v = open_volume();
+	uint8_t *moved = malloc(v.len), *damaged = malloc(v.len);
+	struct job jobs[] = {
+		{ v.bytes, v.len, NULL, 0 },
+		{ moved, v.len, "open the volume: Bad $MFTMirr lcn", 0 },
+		{ damaged, v.len, "open the volume: Record 0 has no FILE magic", 0 },
+	};
+	pthread_t threads[COUNT_OF(jobs)];
+
+	(void)state;
+	memcpy(moved, v.bytes, v.len);
+	moved[0x38] ^= 1;
+	memcpy(damaged, v.bytes, v.len);
+	damaged[get_le64(damaged + 0x30) * 4096] = 'X';
+	for (size_t i = 0; i < COUNT_OF(jobs); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, open_often, &jobs[i]), 0);
+	for (size_t i = 0; i < COUNT_OF(jobs); i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(jobs[i].wrong, 0);
+	}
+	free(moved);
+	free(damaged);
+	close_volume(&v);
+}
+
 static void test_close_of_nothing(void **state)
 {
 	(void)state;
@@ -273,6 +332,7 @@ int main(void)
 		cmocka_unit_test(test_reads_that_fail),
 		cmocka_unit_test(test_device_error_is_the_reason),
 		cmocka_unit_test(test_the_library_is_silent),
+		cmocka_unit_test(test_threads_have_their_own_messages),
 		cmocka_unit_test(test_close_of_nothing),
 	};
 

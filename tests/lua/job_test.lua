@@ -1,0 +1,296 @@
+-- Jobs from end to end, on devices that fail on demand: device.open is replaced by one that puts a
+-- device.fault over what it opens.
+local device = require 'img.device'
+local image = require 'img.image'
+local job = require 'imgtool.job'
+local lfs = require 'lfs'
+local report = require 'imgtool.report'
+local sys = require 'img.sys'
+
+local UUID = '01234567-89ab-4cde-8f01-23456789abcd'
+local KiB <const>, MiB <const> = 1 << 10, 1 << 20
+
+local dir, quiet
+local real_open = device.open
+
+local function path(name) return dir .. '/' .. name end
+
+local function read_file(name)
+  local file <close> = assert(io.open(path(name), 'rb'))
+  return file:read('a')
+end
+
+local function exists(name) return lfs.attributes(path(name), 'mode') ~= nil end
+
+-- Blocks that don't compress, zeros, and blocks that do.
+local function make_source(name, size)
+  local parts, state = {}, 12345
+  for i = 1, size // 4096 do
+    if i % 7 == 0 then
+      parts[i] = ('\0'):rep(4096)
+    elseif i % 3 == 0 then
+      parts[i] = ('text '):rep(820):sub(1, 4096)
+    else
+      local words = {}
+      for w = 1, 512 do
+        state = (state * 6364136223846793005 + 1442695040888963407)
+        words[w] = ('<i8'):pack(state)
+      end
+      parts[i] = table.concat(words)
+    end
+  end
+  local file <close> = assert(io.open(path(name), 'wb'))
+  assert(file:write(table.concat(parts)))
+end
+
+-- Open devices whose path ends in `name` under a fault plan; the plan may be changed later.
+local function with_fault(name, plan)
+  device.open = function(where, options)
+    local under, message, code = real_open(where, options)
+    if not under or where:sub(-#name) ~= name or where:sub(1, #dir) ~= dir then
+      return under, message, code
+    end
+    return device.fault(under, plan)
+  end
+end
+
+local function capture(fields)
+  local fixed = { source = path 'source', target = path 'x.zst', mode = 'all_blocks',
+    chunk_size = 256 * KiB, block_size = 64 * KiB, created = 1000000000, uuid = UUID, workers = 2,
+    pipeline_depth = 4 }
+  for key, value in pairs(fields or {}) do fixed[key] = value end
+  return job.image(fixed, quiet)
+end
+
+local function remove_all()
+  for name in lfs.dir(dir) do
+    if name:sub(1, 1) ~= '.' and name ~= 'source' then os.remove(path(name)) end
+  end
+end
+
+describe('imgtool.job', function()
+  setup(function()
+    dir = os.tmpname()
+    os.remove(dir)
+    assert(lfs.mkdir(dir))
+    dir = assert(sys.realpath(dir))
+    make_source('source', 2 * MiB)
+  end)
+  teardown(function()
+    remove_all()
+    os.remove(path 'source')
+    lfs.rmdir(dir)
+  end)
+  before_each(function() quiet = assert(report.new { quiet = true }) end)
+  after_each(function()
+    device.open = real_open
+    quiet:close()
+    remove_all()
+    collectgarbage()
+    collectgarbage()
+    assert.same({}, sys.open_handles())
+  end)
+
+  it('images, verifies, restores and exports', function()
+    local made = assert(capture())
+    assert.equal(0, made.code)
+    assert.equal(2 * MiB, made.data_bytes + made.zero_bytes)
+    assert.is_true(made.zero_bytes >= 0 and made.resumed_at == 0)
+    assert.equal(UUID, made.uuid)
+    local checked = assert(job.verify({ source = made.image }, quiet))
+    assert.equal(0, checked.code)
+    assert.equal(made.root, checked.root)
+    assert.equal(0, assert(job.restore({ source = made.image, target = path 'raw' }, quiet)).code)
+    assert.equal(read_file 'source', read_file 'raw')
+    local part = assert(job.export({ source = made.image, target = path 'part', offset = 5000,
+      length = 70000 }, quiet))
+    assert.equal(70000, part.length)
+    assert.equal(read_file 'source':sub(5001, 75000), read_file 'part')
+  end)
+
+  it('gives nil, message, code for what can not be done', function()
+    local cases = {
+      { 'usage', { level = 99 } }, { 'usage', { nothing = 1 } }, { 'usage', { source = '-' } },
+      { 'not_found', { source = path 'none' } }, { 'usage', { source = dir } },
+      { 'not_found', { target = path 'none/x' } }, { 'usage', { chunk_size = 100000 } },
+    }
+    for _, case in ipairs(cases) do
+      local result, message, code = capture(case[2])
+      assert.is_nil(result)
+      assert.is_string(message)
+      assert.equal(sys.codes[case[1]], code, message)
+    end
+    assert.is_false(exists 'x.zst')
+    assert.is_false(exists 'x.zst.partial')
+  end)
+
+  it('gives the same image for any number of workers and any depth', function()
+    assert(capture())
+    local expected = read_file 'x.zst'
+    for _, how in ipairs { { 1, 2 }, { 1, 64 }, { 3, 5 }, { 8, 32 } } do
+      remove_all()
+      assert(capture { workers = how[1], pipeline_depth = how[2] })
+      assert.is_true(read_file 'x.zst' == expected)
+    end
+  end)
+
+  describe('on a source that fails', function()
+    it('aborts with source_io, and can be resumed', function()
+      assert(capture())
+      local whole = read_file 'x.zst'
+      os.remove(path 'x.zst')
+      with_fault('source', { rules = { { op = 'read', action = 'fail', offset = 1300000, length = 1,
+        sticky = true } } })
+      local result, message, code = capture()
+      assert.is_nil(result)
+      assert.equal(sys.codes.source_io, code, message)
+      assert.matches('source', message, 1, true)
+      assert.matches('x.zst.partial is incomplete, --resume goes on with it', message, 1, true)
+      assert.is_false(exists 'x.zst')
+      device.open = real_open
+      local resumed = assert(capture { resume = true })
+      assert.is_true(resumed.resumed_at >= MiB)
+      assert.is_true(read_file 'x.zst' == whole)
+    end)
+
+    it('records what is bad when asked to go on', function()
+      with_fault('source', { rules = { { op = 'read', action = 'fail', offset = 1300480,
+        length = 1024, sticky = true } } })
+      local result = assert(capture { on_read_error = 'zero', read_retries = 0 })
+      assert.equal(sys.codes.bad_sectors, result.code)
+      assert.equal(1, result.bad_range_count)
+      assert.is_true(result.bad_range_bytes >= 1024 and result.bad_range_bytes <= 4096)
+      device.open = real_open
+      local restored = assert(job.restore({ source = path 'x.zst', target = path 'raw',
+        on_read_error = 'zero' }, quiet))
+      assert.equal(sys.codes.bad_sectors, restored.code)
+      assert.equal(result.bad_range_bytes, restored.loss_bytes)
+      local bad = restored.losses[1]
+      local want = read_file 'source'
+      want = want:sub(1, bad.offset) .. ('\0'):rep(bad.length) .. want:sub(bad.offset + bad.length + 1)
+      assert.is_true(read_file 'raw' == want)
+    end)
+
+    it('tries again as often as it was told', function()
+      local function failures(retries, times)
+        remove_all()
+        local rules = {}
+        for n = 1, times do
+          rules[n] = { op = 'read', action = 'fail', offset = 1300480, length = 1, nth = n }
+        end
+        with_fault('source', { rules = rules })
+        local result = assert(capture { on_read_error = 'zero', read_retries = retries })
+        return result.bad_range_bytes
+      end
+      assert.equal(0, failures(3, 3))
+      assert.is_true(failures(0, 2) == 0 or failures(0, 30) > 0)
+      assert.is_true(failures(0, 60) > 0)
+    end)
+  end)
+
+  describe('on a target that fails', function()
+    -- Fail the n-th write, then the n-th flush, for every n until the job succeeds.
+    for _, op in ipairs { 'write', 'flush' } do
+      it('R7: at any ' .. op .. ', never gives the image its name, and resumes to the same', function()
+        assert(capture())
+        local whole = read_file 'x.zst'
+        local n, last = 0, nil
+        repeat
+          n = n + 1
+          remove_all()
+          with_fault('.partial', { rules = { { op = op, action = 'fail', nth = n, sticky = true } } })
+          local result, message, code = capture()
+          device.open = real_open
+          if not result then
+            assert.equal(sys.codes.target_io, code, message)
+            assert.is_false(exists 'x.zst')
+            assert.is_true(exists 'x.zst.partial')
+            last = assert(capture { resume = true })
+          end
+          assert.is_true(read_file 'x.zst' == whole, op .. ' ' .. n)
+        until result
+        assert.is_not_nil(last)
+        assert.is_true(n > 1)
+      end)
+
+      it('R7: at any ' .. op .. ' of a restore, never gives the file its name', function()
+        assert(capture())
+        local n, failed = 0, 0
+        repeat
+          n = n + 1
+          os.remove(path 'raw')
+          os.remove(path 'raw.partial')
+          with_fault('.partial', { rules = { { op = op, action = 'fail', nth = n, sticky = true } } })
+          local result, message, code = job.restore({ source = path 'x.zst', target = path 'raw',
+            workers = 2, pipeline_depth = 4 }, quiet)
+          device.open = real_open
+          if not result then
+            failed = failed + 1
+            assert.equal(sys.codes.target_io, code, message)
+            assert.is_false(exists 'raw')
+          end
+        until result
+        assert.is_true(failed > 0)
+        assert.is_true(read_file 'raw' == read_file 'source')
+      end)
+    end
+  end)
+
+  describe('on an image that fails', function()
+    it('R6: verify and restore say so at any read', function()
+      assert(capture())
+      for _, run in ipairs {
+        function() return job.verify({ source = path 'x.zst' }, quiet) end,
+        function() return job.restore({ source = path 'x.zst', target = path 'raw', force = true },
+          quiet) end,
+      } do
+        local n, failed = 0, 0
+        repeat
+          n = n + 1
+          with_fault('x.zst', { rules = { { op = 'read', action = 'fail', nth = n, sticky = true } } })
+          local result = run()
+          device.open = real_open
+          local good = result and result.code == 0
+          if not good then failed = failed + 1 end
+        until good or n > 500
+        assert.is_true(n <= 500)
+        assert.is_true(failed > 5)
+      end
+      assert.is_true(read_file 'raw' == read_file 'source')
+    end)
+  end)
+
+  it('checks an image before it gets its name', function()
+    -- The file is cut under the writer's feet, after it was finished.
+    local real_writer = image.writer
+    image.writer = function(...)
+      local writer, message, code = real_writer(...)
+      local mt = setmetatable({}, { __close = function() writer:close() end, __index = function(_, name)
+        return function(_, ...)
+          local results = table.pack(writer[name](writer, ...))
+          if name == 'finish' then
+            local file <close> = assert(io.open(path 'x.zst.partial', 'r+b'))
+            file:seek('set', 300000)
+            file:write('damage')
+          end
+          return table.unpack(results, 1, results.n)
+        end
+      end })
+      _G.package.loaded['test.writer'] = writer
+      if not writer then return nil, message, code end
+      return mt
+    end
+    local real_capture = require('img.pipeline').capture
+    require('img.pipeline').capture = function(c)
+      c.writer = package.loaded['test.writer']
+      return real_capture(c)
+    end
+    local result, message, code = capture { verify = 'full' }
+    image.writer, require('img.pipeline').capture = real_writer, real_capture
+    package.loaded['test.writer'] = nil
+    assert.is_nil(result)
+    assert.equal(sys.codes.damaged, code)
+    assert.matches('does not verify, and stays', message, 1, true)
+    assert.is_false(exists 'x.zst')
+  end)
+end)
