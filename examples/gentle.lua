@@ -2,8 +2,9 @@
 --
 --   imgtool run examples/gentle.lua SOURCE IMAGE
 --
--- In working hours one worker and 50 MiB a second; at night all that the machine gives. The strategy is asked twice a
--- second with a snapshot of progress (docs/TUNING.md), and gives the settings that it wants to change.
+-- In working hours one worker and 50 MiB a second; at night all that the machine gives. The
+-- strategy is asked twice a second with a snapshot of progress (docs/TUNING.md), and gives the
+-- settings that it wants to change.
 local source, target = ...
 if not target then error('usage: gentle.lua SOURCE IMAGE', 0) end
 

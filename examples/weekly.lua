@@ -2,8 +2,8 @@
 --
 --   imgtool run examples/weekly.lua SOURCE DIRECTORY
 --
--- Makes DIRECTORY/NAME-2026-01-31.img.zst. An image that does not verify never gets that name; a run that was
--- interrupted on the same day is gone on with by `imgtool image --resume`.
+-- Makes DIRECTORY/NAME-2026-01-31.img.zst. An image that does not verify never gets that name; a
+-- run that was interrupted on the same day is gone on with by `imgtool image --resume`.
 local source, directory, name = ...
 if not directory then error('usage: weekly.lua SOURCE DIRECTORY [NAME]', 0) end
 name = name or source:match('[^/]*$'):gsub('%.%w+$', '')

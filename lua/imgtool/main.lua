@@ -1,5 +1,5 @@
---- The program: a command line in, an exit status out. Here alone failures are shown and become exit
---- statuses (DESIGN.md, 7).
+--- The program: a command line in, an exit status out. Here alone failures are shown and become
+--- exit statuses (DESIGN.md, 7).
 require 'imgtool.strict'
 
 local cli = require 'imgtool.util.cli'

@@ -172,6 +172,29 @@ static int check_record(struct seek_check *s, enum record_type type, uint64_t po
 	return seek_next(s, len, 0, e);
 }
 
+static bool starts_with(const char **p, const char *end, const char *s, size_t n)
+{
+	if ((size_t)(end - *p) < n || memcmp(*p, s, n) != 0)
+		return false;
+	*p += n;
+	return true;
+}
+
+/* META repeats HEAD's text: two that differ would tell two stories of one image. */
+static int check_meta_text(const struct image *i, struct err *e)
+{
+	static const char header[] = "{\"header\":", result[] = ",\"result\":";
+	const struct image_facts *f = &i->facts;
+	const char *p = f->meta, *end = f->meta + f->meta_len;
+
+	if (starts_with(&p, end, header, sizeof(header) - 1) &&
+		starts_with(&p, end, f->head.text, f->head.text_len) &&
+		starts_with(&p, end, result, sizeof(result) - 1))
+		return 0;
+	layout_bad(e, "META", "text (it is not HEAD's)");
+	return err_prefix(e, "%s", dev_name(i->file));
+}
+
 /* COPY has HEAD's body, byte for byte. */
 static int check_copy(struct seek_check *s, struct err *e)
 {
@@ -206,6 +229,8 @@ static int check_all(struct seek_check *s, struct err *e)
 		rc = seek_next(s, t->indx_len, 0, e);
 	if (rc == 0)
 		rc = check_record(s, REC_META, t->meta_pos, t->meta_len, e);
+	if (rc == 0)
+		rc = check_meta_text(i, e);
 	if (rc == 0)
 		rc = check_copy(s, e);
 	if (rc == 0)

@@ -129,6 +129,19 @@ static bool is_covered(const struct layout_tabl *t, uint64_t off, uint64_t len, 
 	return false;
 }
 
+/* Does a bad range touch [off, off + len)? *i walks along as above. */
+static bool is_touched(const struct layout_tabl *t, uint64_t off, uint64_t len, uint32_t *i)
+{
+	for (; *i < t->bad_ranges; ++*i) {
+		uint64_t bad_off, bad_len;
+
+		layout_bad_at(t, *i, &bad_off, &bad_len);
+		if (bad_off + bad_len > off)
+			return bad_off < off + len;
+	}
+	return false;
+}
+
 /* One entry, whose blocks begin at source offset `off`; *len gets its source bytes. */
 static int check_entry(const struct layout_tabl *t, uint32_t i, const struct layout_head *h,
 	uint64_t off, uint64_t *len, struct err *e)
@@ -162,7 +175,7 @@ static int check_entries(const struct layout_tabl *t, const struct layout_head *
 {
 	const uint64_t end = t->off + t->len;
 	uint64_t off = t->off, stored = 0, len = 0;
-	uint32_t bad = 0;
+	uint32_t covering = 0, touching = 0;
 
 	for (uint32_t i = 0; i < t->entries; i++) {
 		const struct layout_entry x = layout_entry_at(t, i);
@@ -171,8 +184,11 @@ static int check_entries(const struct layout_tabl *t, const struct layout_head *
 			return layout_bad(e, "TABL", "entries (more than the chunk has blocks)");
 		if (check_entry(t, i, h, off, &len, e) < 0)
 			return -ERR_DAMAGED;
-		if (x.kind == ENTRY_BAD && !is_covered(t, off, len, &bad))
+		if (x.kind == ENTRY_BAD && !is_covered(t, off, len, &covering))
 			return layout_bad(e, "TABL", "bad entry (not covered by a bad range)");
+		if ((x.kind == ENTRY_ZERO || x.kind == ENTRY_FREE) &&
+			is_touched(t, off, len, &touching))
+			return layout_bad(e, "TABL", "entry (a hole in a bad range)");
 		off += len;
 		stored += x.stored; /* 65,536 times 2^32 at most */
 	}

@@ -135,8 +135,7 @@ static int check_parts(const struct layout_tail *t, struct err *e)
 		return layout_bad(e, "TAIL", "COPY position");
 	/* COPY holds what HEAD holds, but is not padded. */
 	if (t->seek_pos < end || t->seek_pos - end > t->head_len + TAIL_FRAME_BYTES ||
-		t->seek_pos - end <
-			RECORD_OVERHEAD_BYTES + HEAD_FIXED_BYTES + TAIL_FRAME_BYTES)
+		t->seek_pos - end < RECORD_OVERHEAD_BYTES + HEAD_FIXED_BYTES + TAIL_FRAME_BYTES)
 		return layout_bad(e, "TAIL", "seek table position");
 	if (t->seek_len > SEEK_HEAD_BYTES + (uint64_t)SEEK_MAX_FRAMES * SEEK_ENTRY_BYTES +
 				SEEK_FOOTER_BYTES ||

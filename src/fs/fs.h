@@ -13,12 +13,12 @@
 #include "map/map.h"
 
 struct fs_report {
-	char type[32];	  /* "ext4", "ntfs", "swap", ...; "" when nothing is recognised */
+	char type[32]; /* "ext4", "ntfs", "swap", ...; "" when nothing is recognised */
 	char label[256];
-	char uuid[64];	  /* as the field writes it: UUID, or 16 hex digits for NTFS */
-	bool used_only;	  /* false: all blocks were taken, and `reason` says why */
-	char reason[256]; /* why all blocks; or "" */
-	char note[256];	  /* a remark worth showing: "dirty journal", "hibernated"; or "" */
+	char uuid[64];	      /* as the field writes it: UUID, or 16 hex digits for NTFS */
+	bool used_only;	      /* false: all blocks were taken, and `reason` says why */
+	char reason[256];     /* why all blocks; or "" */
+	char note[256];	      /* a remark worth showing: "dirty journal", "hibernated"; or "" */
 	uint64_t block_bytes; /* allocation unit; 0 when not known */
 	uint64_t free_bytes;  /* proven free: map_bytes(MAP_FREE) */
 };

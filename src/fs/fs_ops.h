@@ -5,7 +5,7 @@
 #include "fs/fs.h"
 
 struct fs_ops {
-	const char *name; /* for messages: "ext" */
+	const char *name;	  /* for messages: "ext" */
 	const char *const *types; /* libblkid's TYPE values that it takes, NULL at the end */
 	/*
 	 * Clear (set to MAP_FREE) what is proven free in `m`, which is full and covers the whole

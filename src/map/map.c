@@ -441,8 +441,8 @@ static int decode_runs(const uint8_t *p, size_t len, struct map *m, struct err *
 	uint64_t off = 0;
 
 	while (len > 0) {
-		uint64_t run;
-		unsigned kind;
+		uint64_t run = 0;
+		unsigned kind = 0;
 		int n = get_run(p, len, &run, &kind, e);
 
 		if (n < 0)

@@ -3,9 +3,11 @@
 requires lua5.4
 
 cd "$TOP"
-check 'the manual page, the completion and docs/job-files.md are up to date' scripts/gen-docs --check
+check 'the manual page, the completion and docs/job-files.md are up to date' scripts/gen-docs \
+	--check
 cp -r lua scripts docs src "$TMP/"
-sed -i "s/default = 3, min = 1, max = 19/default = 4, min = 1, max = 19/" "$TMP/lua/imgtool/job/schema.lua"
+sed -i "s/default = 3, min = 1, max = 19/default = 4, min = 1, max = 19/" \
+	"$TMP/lua/imgtool/job/schema.lua"
 stale() { (cd "$TMP" && scripts/gen-docs --check); }
 check_status 1 'another default makes them stale' stale
 check_grep 'docs/imgtool\.1 is not up to date' "$TMP/err" 'which is said'
@@ -49,7 +51,8 @@ for command in $("$IMGTOOL" help | sed -n 's/^  \([a-z-]*\) .*/\1/p' | grep -v '
 	COMP_WORDS=(imgtool "$command" --) COMP_CWORD=2 COMPREPLY=()
 	_imgtool || true
 	have=$(printf '%s\n' "${COMPREPLY[@]}" | sort | paste -sd' ')
-	want=$("$IMGTOOL" help "$command" | grep -oE '^   (-[a-z], )?--[a-z-]+' | grep -oE -e '--[a-z-]+' | sort | paste -sd' ')
+	want=$("$IMGTOOL" help "$command" | grep -oE '^   (-[a-z], )?--[a-z-]+' |
+		grep -oE -e '--[a-z-]+' | sort | paste -sd' ')
 	check_eq "$have" "$want" "$command: the completion has the options of --help"
 done
 

@@ -16,7 +16,8 @@ make_tree() {
 	echo deep >"$1/deep/er/file"
 }
 
-# make_ext4 FILE [SIZE [MKFS OPTION...]]: an ext4 file system of the tree, with stale data in its free space.
+# make_ext4 FILE [SIZE [MKFS OPTION...]]: an ext4 file system of the tree, with stale data in its
+# free space.
 make_ext4() {
 	local tree=$TMP/tree
 	[ -d "$tree" ] || make_tree "$tree"
@@ -72,4 +73,14 @@ wait_until() {
 # larger FILE BYTES
 larger() {
 	[ "$(stat -c %s "$1" 2>/dev/null || echo 0)" -gt "$2" ]
+}
+
+# info_of IMAGE FILTER: what jq gets out of the image's facts
+info_of() {
+	"$IMGTOOL" info --json "$1" | jq -cr "$2"
+}
+
+# last_progress FILE FILTER: the same of the last progress event in a file of events
+last_progress() {
+	events progress <"$1" | tail -n 1 | jq -cr "$2"
 }

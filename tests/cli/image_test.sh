@@ -17,7 +17,8 @@ check_fails 'R8: there is no incomplete file left' test -e "$img.partial"
 check 'zstd takes the image' zstd -tq "$img"
 zstd -dcq "$img" >"$TMP/zstd.raw"
 check_eq "$(stat -c %s "$TMP/zstd.raw")" "$(stat -c %s "$src")" 'zstd gives all bytes'
-check 'R2: used blocks are equal, free ones empty' python3 "$TESTS_DIR/cli/compare_blocks.py" ext "$src" "$TMP/zstd.raw"
+check 'R2: used blocks are equal, free ones empty' python3 "$TESTS_DIR/cli/compare_blocks.py" ext \
+	"$src" "$TMP/zstd.raw"
 check 'the file system is whole' e2fsck -fn "$TMP/zstd.raw"
 check 'restore' "$IMGTOOL" restore "$img" "$TMP/restored.raw"
 same_file "$TMP/zstd.raw" "$TMP/restored.raw" 'imgtool and zstd restore the same'
@@ -50,15 +51,19 @@ check 'the other' "$IMGTOOL" image "$src" --out "$TMP/o3.zst"
 for n in 1 2 3; do check "image $n verifies" "$IMGTOOL" verify -q "$TMP/o$n.zst"; done
 
 check '--all-blocks' image_quietly --all-blocks "$src" "$TMP/all.zst"
-zstd -dcq "$TMP/all.zst" | cmp - "$src" && ok 'takes every byte, free space too' || nok 'takes every byte'
-check_eq "$("$IMGTOOL" info --json "$TMP/all.zst" | jq -c '[.free_bytes, .head.map]')" \
+zstd -dcq "$TMP/all.zst" | cmp - "$src" && ok 'takes every byte, free space too' ||
+	nok 'takes every byte'
+check_eq "$(info_of "$TMP/all.zst" '[.free_bytes, .head.map]')" \
 	'[0,{"kind":"all","reason":"asked for"}]' 'and says why'
-check '--used-only' image_quietly --used-only --created "$CREATED" --uuid "$UUID" "$src" "$TMP/used.zst"
+check '--used-only' image_quietly --used-only --created "$CREATED" --uuid "$UUID" "$src" \
+	"$TMP/used.zst"
 check 'is the default' image_quietly --created "$CREATED" --uuid "$UUID" "$src" "$TMP/default.zst"
-same_file "$TMP/used.zst" "$TMP/default.zst" 'the two are equal: the same bytes for the same --created and --uuid'
-check_eq "$("$IMGTOOL" info --json "$TMP/used.zst" | jq -r '[.uuid, .created_s, .head.created] | join(" ")')" \
+same_file "$TMP/used.zst" "$TMP/default.zst" \
+	'the two are equal: the same bytes for the same --created and --uuid'
+check_eq "$(info_of "$TMP/used.zst" '[.uuid, .created_s, .head.created] | join(" ")')" \
 	"$UUID 1767323045 $CREATED" '--created and --uuid are in the image'
-check '--created takes seconds' image_quietly --created 1767323045 --uuid "$UUID" "$src" "$TMP/seconds.zst"
+check '--created takes seconds' image_quietly --created 1767323045 --uuid "$UUID" "$src" \
+	"$TMP/seconds.zst"
 same_file "$TMP/used.zst" "$TMP/seconds.zst" 'of the same moment'
 
 # with OPTIONS...: facts about an image that was made with them, all else fixed
@@ -66,7 +71,7 @@ with() {
 	rm -f "$TMP/with.zst"
 	image_quietly --created "$CREATED" --uuid "$UUID" "$@" "$src" "$TMP/with.zst"
 }
-fact() { "$IMGTOOL" info --json "$TMP/with.zst" | jq -r "$1"; }
+fact() { info_of "$TMP/with.zst" "$1"; }
 check '--chunk-size' with --chunk-size 8M
 check_eq "$(fact '[.chunk_bytes, .chunks] | join(" ")')" '8388608 8' 'is in force'
 check '--block-size' with --block-size 1M
@@ -77,7 +82,8 @@ check '--level' with --level 19
 check_eq "$(fact .head.settings.level)" 19 'is recorded'
 best=$(fact .stored_bytes)
 check 'another level' with --level 1
-[ "$(fact .stored_bytes)" -gt "$best" ] && ok 'a lower level packs less' || nok 'a lower level packs less'
+[ "$(fact .stored_bytes)" -gt "$best" ] && ok 'a lower level packs less' ||
+	nok 'a lower level packs less'
 check '--hash' with --hash sha256
 check_eq "$(fact .hash)" sha256 'is in force'
 check 'it verifies' "$IMGTOOL" verify -q "$TMP/with.zst"
@@ -88,9 +94,11 @@ check '--parallel 7, --pipeline-depth 100' with --parallel 7 --pipeline-depth 10
 same_file "$TMP/with.zst" "$TMP/used.zst" 'give the same image too'
 rm "$TMP/with.zst"
 "$IMGTOOL" image --json --parallel 3 --pipeline-depth 9 "$src" "$TMP/with.zst" >"$TMP/events"
-check_eq "$(events progress <"$TMP/events" | jq -c '[.workers, .depth]' | tail -n 1)" '[3,9]' 'and are in force'
+check_eq "$(last_progress "$TMP/events" -c '[.workers, .depth]')" '[3,9]' \
+	'and are in force'
 "$IMGTOOL" image --json --force --max-throughput 300M "$src" "$TMP/with.zst" >"$TMP/events"
-check_eq "$(events progress <"$TMP/events" | jq .max_bytes_per_s | tail -n 1)" 314572800 '--max-throughput is in force'
+check_eq "$(last_progress "$TMP/events" .max_bytes_per_s)" 314572800 \
+	'--max-throughput is in force'
 
 # Slow enough to be seen; the fixture has some 24 MiB to read.
 start=$(date +%s%N)
@@ -101,7 +109,8 @@ took=$((($(date +%s%N) - start) / 1000000))
 if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
 	syncs() {
 		rm -f "$TMP/with.zst"
-		IMGTOOL_AIO=threads strace -f -o "$TMP/trace" -e trace=fdatasync,fsync "$IMGTOOL" image -q --chunk-size 1M \
+		IMGTOOL_AIO=threads strace -f -o "$TMP/trace" -e trace=fdatasync,fsync "$IMGTOOL" \
+			image -q --chunk-size 1M \
 			"$@" "$src" "$TMP/with.zst"
 		grep -c 'sync(' "$TMP/trace"
 	}
@@ -123,10 +132,12 @@ check 'a directory as the target' image_quietly "$src" "$TMP/dir"
 check 'the image is named after the label' test -f "$TMP/dir/Fixture.img.zst"
 check '--name' image_quietly --name monday "$src" "$TMP/dir/"
 check 'names it' test -f "$TMP/dir/monday.img.zst"
-check_status 2 '--name where the target is no directory' "$IMGTOOL" image --name x "$src" "$TMP/y.zst"
+check_status 2 '--name where the target is no directory' "$IMGTOOL" image --name x "$src" \
+	"$TMP/y.zst"
 
 check '--dry-run' "$IMGTOOL" image --dry-run "$src" "$TMP/dry.zst"
-check_grep '^would image .*src\.img \(64\.0 MiB, .* to read\) to .*dry\.zst' "$TMP/out" 'says what it would do'
+check_grep '^would image .*src\.img \(64\.0 MiB, .* to read\) to .*dry\.zst' "$TMP/out" \
+	'says what it would do'
 check_fails 'and does nothing' test -e "$TMP/dry.zst" -o -e "$TMP/dry.zst.partial"
 check_status 9 '--dry-run checks, too' "$IMGTOOL" image --dry-run "$src" "$img"
 
@@ -139,21 +150,25 @@ check_grep '^20[0-9-]+T[0-9:]+Z .*l\.zst: 64\.0 MiB of' "$TMP/log" 'has the resu
 check_status 9 '--log-file' "$IMGTOOL" image --log-file "$TMP/log" "$src" "$TMP/l.zst"
 check_grep 'Z failed: .*exists' "$TMP/log" 'is appended to, errors too'
 check_grep 'Z image 100\.0 %' "$TMP/log" 'and has progress'
-check_status 6 'a log that can not be written' "$IMGTOOL" image --log-file "$TMP/none/log" "$src" "$TMP/l2.zst"
+check_status 6 'a log that can not be written' "$IMGTOOL" image --log-file "$TMP/none/log" "$src" \
+	"$TMP/l2.zst"
 
 "$IMGTOOL" image --json "$src" "$TMP/j.zst" >"$TMP/events"
-check_eq "$(jq -r .event <"$TMP/events" | sort -u | paste -sd' ')" 'image progress' '--json gives events'
-check_eq "$(events progress <"$TMP/events" | tail -n 1 | jq -r '[.state, .percent, .done_bytes == .total_bytes] | @csv')" \
+check_eq "$(jq -r .event <"$TMP/events" | sort -u | paste -sd' ')" 'image progress' \
+	'--json gives events'
+check_eq "$(last_progress "$TMP/events" '[.state, .percent, .done_bytes == .total_bytes] | @csv')" \
 	'"done",100,true' 'the last progress is the end'
 check_eq "$(events image <"$TMP/events" | jq '.data_bytes + .zero_bytes + .free_bytes + .bad_bytes == .source_bytes')" \
 	true 'R7: every byte is accounted for'
-check_eq "$(events image <"$TMP/events" | jq -r .root)" "$("$IMGTOOL" info --json "$TMP/j.zst" | jq -r .root)" 'the root hash'
+check_eq "$(events image <"$TMP/events" | jq -r .root)" \
+	"$(info_of "$TMP/j.zst" .root)" 'the root hash'
 
 # ---- stdin and stdout ----
 "$IMGTOOL" image --created "$CREATED" --uuid "$UUID" "$src" - >"$TMP/piped.zst" 2>"$TMP/piped.err"
 same_file "$TMP/piped.zst" "$TMP/used.zst" 'an image to stdout is the same image'
 check_grep "^stdout: 64\.0 MiB of" "$TMP/piped.err" "its answer is on stderr"
-"$IMGTOOL" image "$src" - 2>/dev/null | zstd -dcq | cmp - "$TMP/zstd.raw" && ok 'into zstd' || nok 'into zstd'
+"$IMGTOOL" image "$src" - 2>/dev/null | zstd -dcq | cmp - "$TMP/zstd.raw" && ok 'into zstd' ||
+	nok 'into zstd'
 "$IMGTOOL" image --json "$src" - 2>"$TMP/events" | zstd -tq && ok 'with --json' || nok 'with --json'
 check_eq "$(events image <"$TMP/events" | jq -r .image)" '-' 'its events are on stderr'
 check_status 2 'the source can not be stdin' "$IMGTOOL" image - "$TMP/x.zst"
@@ -176,6 +191,7 @@ check_status 6 'a full stdout' out_full
 truncate -s 1M "$TMP/nothing"
 check 'a file without a file system' "$IMGTOOL" image "$TMP/nothing" "$TMP/nothing.zst"
 check_grep 'all blocks of .* are taken: ' "$TMP/err" 'all blocks are taken, and why'
-check_eq "$("$IMGTOOL" info --json "$TMP/nothing.zst" | jq -c '[.zero_bytes, .free_bytes]')" '[1048576,0]' 'R9: zeros are zeros'
+check_eq "$(info_of "$TMP/nothing.zst" '[.zero_bytes, .free_bytes]')" \
+	'[1048576,0]' 'R9: zeros are zeros'
 
 done_testing

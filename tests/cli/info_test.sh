@@ -9,13 +9,17 @@ make_ext4 "$src"
 image_quietly --chunk-size 4M --created "$CREATED" --uuid "$UUID" "$src" "$img"
 
 check 'info' "$IMGTOOL" info "$img"
-for line in 'format +2\.0' "uuid +$UUID" "created +$CREATED, imgtool [0-9.]+" 'source +.*src\.img, file' \
+for line in 'format +2\.0' "uuid +$UUID" "created +$CREATED, imgtool [0-9.]+" \
+	'source +.*src\.img, file' \
 	'size +64\.0 MiB \(67108864 bytes\), sectors 512/512' 'map +used' \
-	'settings +level 3, xxh3-128, blocks of 256K, chunks of 4M' 'kinds +data .* zero .* free .* bad 0 B' \
-	'image file +[0-9.]+ MiB, ratio [0-9.]+:1 of the source, [0-9.]+:1 of the data' 'chunks +16' 'root hash +[0-9a-f]{64}'; do
+	'settings +level 3, xxh3-128, blocks of 256K, chunks of 4M' \
+	'kinds +data .* zero .* free .* bad 0 B' \
+	'image file +[0-9.]+ MiB, ratio [0-9.]+:1 of the source, [0-9.]+:1 of the data' \
+	'chunks +16' 'root hash +[0-9a-f]{64}'; do
 	check_grep "^$line\$" "$TMP/out" "info has ${line%% *}"
 done
-check_grep "^file system +ext4, Fixture, $(blkid -o value -s UUID "$src")\$" "$TMP/out" 'the file system is what blkid says'
+check_grep "^file system +ext4, Fixture, $(blkid -o value -s UUID "$src")\$" "$TMP/out" \
+	'the file system is what blkid says'
 cp "$TMP/out" "$TMP/page"
 check '--in' "$IMGTOOL" info --in "$img"
 check_eq "$(cat "$TMP/out")" "$(cat "$TMP/page")" 'is the same'
@@ -27,20 +31,26 @@ get() { jq -r "$1" "$TMP/json"; }
 check_eq "$(get .event)" info 'event'
 check_eq "$(get .file_bytes)" "$(stat -c %s "$img")" 'the size of the file'
 check_eq "$(get .source_bytes)" "$(stat -c %s "$src")" 'the size of the source'
-check_eq "$(get '.data_bytes + .zero_bytes + .free_bytes + .bad_bytes')" "$(get .source_bytes)" 'the kinds add up'
+check_eq "$(get '.data_bytes + .zero_bytes + .free_bytes + .bad_bytes')" "$(get .source_bytes)" \
+	'the kinds add up'
 check_eq "$(get .head.source.file_system.type)" ext4 'the text of HEAD'
 check_eq "$(get .bad_ranges)" '[]' 'an empty array is an array'
 # What is free in whole blocks of the image is at most what is free in the file system.
-free=$(dumpe2fs -h "$src" 2>/dev/null | awk '/^Free blocks/ { b = $3 } /^Block size/ { s = $3 } END { print b * s }')
+free=$(dumpe2fs -h "$src" 2>/dev/null |
+	awk '/^Free blocks/ { b = $3 } /^Block size/ { s = $3 } END { print b * s }')
 [ "$(get .free_bytes)" -le "$free" ] && [ "$(get .free_bytes)" -gt $((free / 2)) ] &&
-	ok 'free space is that of dumpe2fs, in whole blocks' || nok 'free space' "$(get .free_bytes) of $free"
+	ok 'free space is that of dumpe2fs, in whole blocks' ||
+		nok 'free space' "$(get .free_bytes) of $free"
 
 check '--chunks' "$IMGTOOL" info --chunks "$img"
 check_eq "$(grep -cE '^ +[0-9]+ +[0-9]+ +4194304 +[0-9]+' "$TMP/out")" 16 'a line for each chunk'
 "$IMGTOOL" info --chunks --json "$img" >"$TMP/chunks"
-check_eq "$(events chunk <"$TMP/chunks" | jq -s 'map(.data_bytes) | add')" "$(get .data_bytes)" 'their data adds up'
-check_eq "$(events chunk <"$TMP/chunks" | jq -s 'map(.stored_bytes) | add')" "$(get .stored_bytes)" 'and what they store'
-check_eq "$(events chunk <"$TMP/chunks" | jq -s 'map(.frames) | add')" "$(get .frames)" 'and their frames'
+check_eq "$(events chunk <"$TMP/chunks" | jq -s 'map(.data_bytes) | add')" "$(get .data_bytes)" \
+	'their data adds up'
+check_eq "$(events chunk <"$TMP/chunks" | jq -s 'map(.stored_bytes) | add')" \
+	"$(get .stored_bytes)" 'and what they store'
+check_eq "$(events chunk <"$TMP/chunks" | jq -s 'map(.frames) | add')" "$(get .frames)" \
+	'and their frames'
 
 # A label that wants to talk to the terminal.
 cp "$src" "$TMP/label.img"
@@ -59,7 +69,8 @@ check_grep '^NAME +SIZE +TYPE +FS +LABEL +MODEL +SERIAL +MOUNTED$' "$TMP/out" 'i
 cp "$TMP/out" "$TMP/table"
 check 'list --json' "$IMGTOOL" list --json
 cp "$TMP/out" "$TMP/devices"
-check_eq "$(jq -r .event "$TMP/devices" | sort -u)" "$(jq -r .event "$TMP/devices" | head -n 1)" 'one kind of object'
+check_eq "$(jq -r .event "$TMP/devices" | sort -u)" "$(jq -r .event "$TMP/devices" | head -n 1)" \
+	'one kind of object'
 check_eq "$(($(wc -l <"$TMP/table") - 1))" "$(wc -l <"$TMP/devices")" 'as many as lines'
 disk=$(jq -r 'select(.kind == "disk") | .name' "$TMP/devices" | head -n 1)
 if [ -n "$disk" ]; then
@@ -68,7 +79,8 @@ if [ -n "$disk" ]; then
 	check_grep "^$disk +[0-9.]+ [KMGT]?i?B +disk" "$TMP/table" 'a disk has its line'
 	point=$(findmnt -rn -o TARGET -S "/dev/$disk" | head -n 1)
 	if [ -n "$point" ]; then
-		check_eq "$(jq -r "select(.name == \"$disk\") | .mounts[0]" "$TMP/devices")" "$point" 'mounts are those of findmnt'
+		check_eq "$(jq -r "select(.name == \"$disk\") | .mounts[0]" "$TMP/devices")" \
+			"$point" 'mounts are those of findmnt'
 	fi
 else
 	skip_case 'sizes are those of the kernel' 'no disk here'

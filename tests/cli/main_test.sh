@@ -2,7 +2,8 @@
 . "$(dirname "$0")/../lib.sh"
 
 check '--version' "$IMGTOOL" --version
-check_grep '^imgtool [0-9]+\.[0-9]+\.[0-9]+ \([0-9a-z-]+\), image format 2\.' "$TMP/out" 'version, commit, format'
+check_grep '^imgtool [0-9]+\.[0-9]+\.[0-9]+ \([0-9a-z-]+\), image format 2\.' "$TMP/out" \
+	'version, commit, format'
 check_grep 'zstd 1\.[0-9]' "$TMP/out" 'versions of libraries'
 check_eq "$(wc -l <"$TMP/out")" 2 '--version alone says nothing of overrides'
 check '--version --verbose' "$IMGTOOL" --version --verbose
@@ -41,14 +42,16 @@ check_eq "$(cat "$TMP/err")" "imgtool: unknown command 'zzzzzz' (imgtool help)" 
 check_status 2 'help of an unknown command' "$IMGTOOL" help verfiy
 check_grep "did you mean 'verify'\?" "$TMP/err" 'its nearest command'
 check_status 2 'an unknown option' "$IMGTOOL" image --chunksize 1M a b
-check_grep "unknown option '--chunksize', did you mean '--chunk-size'\?" "$TMP/err" 'the nearest option'
+check_grep "unknown option '--chunksize', did you mean '--chunk-size'\?" "$TMP/err" \
+	'the nearest option'
 check_status 2 'an unknown option before the command' "$IMGTOOL" --verbos list
 check_grep "unknown option '--verbos', did you mean '--verbose'\?" "$TMP/err" 'its nearest option'
 check_status 2 'an option without its value' "$IMGTOOL" image --level
 check_grep "option '--level' requires an argument" "$TMP/err" 'which option it was'
 check_status 2 'a value for a flag' "$IMGTOOL" image --force=yes a b
 check_status 2 'a wrong value' "$IMGTOOL" image --level 99 a b
-check_grep '^imgtool: --level: 99 is too large, the most is 19' "$TMP/err" 'what is wrong with the value'
+check_grep '^imgtool: --level: 99 is too large, the most is 19' "$TMP/err" \
+	'what is wrong with the value'
 check_status 2 'a wrong choice' "$IMGTOOL" image --hash sha265 a b
 check_grep "did you mean 'sha256'\?" "$TMP/err" 'the nearest choice'
 check_status 2 'a missing operand' "$IMGTOOL" image a
@@ -66,7 +69,8 @@ check_grep '^stack traceback:' "$TMP/err" '--verbose adds the trace'
 check_status 3 '-v before the command' "$IMGTOOL" -v info "$TMP/none"
 check_grep '^stack traceback:' "$TMP/err" '-v adds the trace'
 check_status 3 '--json' "$IMGTOOL" info --json "$TMP/none"
-check_eq "$(jq -r '[.event, .code, .word] | @csv' "$TMP/out")" '"error",3,"not_found"' 'an error as an object'
+check_eq "$(jq -r '[.event, .code, .word] | @csv' "$TMP/out")" '"error",3,"not_found"' \
+	'an error as an object'
 
 printf 'x\033[2Jy' >"$TMP/file"
 check_status 8 'no image' "$IMGTOOL" info "$TMP/file"

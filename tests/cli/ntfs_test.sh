@@ -20,14 +20,18 @@ for options in '64M' '64M -c 512' '67111424 -c 65536'; do
 	check 'verify' "$IMGTOOL" verify -q "$img"
 	check 'zstd takes the image' zstd -tq "$img"
 	check 'restore' "$IMGTOOL" restore -q "$img" "$TMP/restored"
-	zstd -dcq "$img" | cmp - "$TMP/restored" && ok 'zstd restores the same' || nok 'zstd restores the same'
-	check 'R2: used clusters are equal, free ones empty' python3 "$TESTS_DIR/cli/compare_blocks.py" ntfs "$src" "$TMP/restored"
+	zstd -dcq "$img" | cmp - "$TMP/restored" && ok 'zstd restores the same' ||
+		nok 'zstd restores the same'
+	check 'R2: used clusters are equal, free ones empty' python3 \
+		"$TESTS_DIR/cli/compare_blocks.py" ntfs "$src" "$TMP/restored"
 	# R3: the last sector of the partition is the backup of the boot sector, outside all clusters.
-	check_eq "$(tail -c 512 "$TMP/restored" | od -An -tx1 | md5sum)" "$(tail -c 512 "$src" | od -An -tx1 | md5sum)" \
+	check_eq "$(tail -c 512 "$TMP/restored" | od -An -tx1 | md5sum)" \
+		"$(tail -c 512 "$src" | od -An -tx1 | md5sum)" \
 		'R3: the backup boot sector is there'
 	check 'ntfsfix finds nothing' ntfsfix -n "$TMP/restored"
 	for name in program random hole; do
-		ntfscat "$TMP/restored" "$name" 2>/dev/null | cmp - "$TMP/tree/$name" && ok "$name is whole" || nok "$name is whole"
+		ntfscat "$TMP/restored" "$name" 2>/dev/null | cmp - "$TMP/tree/$name" &&
+			ok "$name is whole" || nok "$name is whole"
 	done
 	rm -f "$TMP/restored"
 done

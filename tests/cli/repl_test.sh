@@ -28,7 +28,9 @@ says "\"$UUID\"" 'img is the image' "$img" <<<'img:facts().uuid'
 says '67108864' 'dev is its content' "$img" <<<'dev:size()'
 says '"S\239"' 'and reads' "$img" <<<'dev:read(1080, 2)'
 says 'nil' 'without an image there is none' <<<'img'
-says 'true' 'the modules are there' <<<'device.open ~= nil and map.new ~= nil and fs.map ~= nil and image.open ~= nil and pipeline.verify ~= nil and sys.uuid ~= nil and json.encode ~= nil'
+says 'true' 'the modules are there' \
+	<<<'(device.open and map.new and fs.map and image.open and pipeline.verify and sys.uuid
+		and json.encode) ~= nil'
 says 'free' 'a map' <<<$'m = map.new(1000, true)\nm:set(0, 10, "free")\nprint(select(3, m:run(5)))'
 says '0' 'a job' "$img" <<<"(job.verify { source = '$img' }).code"
 check_grep 'verify 100\.0 %' "$TMP/err" 'with its progress on stderr'

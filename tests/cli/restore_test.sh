@@ -16,7 +16,8 @@ check 'restore to a file' "$IMGTOOL" restore "$img" "$out"
 check_grep "^$out: 64\.0 MiB of $img in " "$TMP/out" 'the answer'
 same_file "$out" "$TMP/expected" 'what zstd restores'
 check 'the file system is whole' e2fsck -fn "$out"
-[ $(($(stat -c %b "$out") * 512)) -lt $(($(stat -c %s "$out") / 2)) ] && ok 'the file is sparse' || nok 'the file is sparse'
+[ $(($(stat -c %b "$out") * 512)) -lt $(($(stat -c %s "$out") / 2)) ] &&
+	ok 'the file is sparse' || nok 'the file is sparse'
 check_fails 'R7: nothing incomplete is left' test -e "$out.partial"
 check '--in, --out' "$IMGTOOL" restore --in "$img" --out "$raw"
 same_file "$raw" "$TMP/expected" 'are the operands'
@@ -45,7 +46,8 @@ check_grep "^would restore 64\.0 MiB from $img\$" "$TMP/out" 'the plan'
 check_grep "^would write $out\.partial, and rename it" "$TMP/out" 'to the end'
 check_fails 'nothing is written' test -e "$out" -o -e "$out.partial"
 check_status 9 '--dry-run of what would be refused' "$IMGTOOL" restore --dry-run "$img" "$raw"
-check_grep '^refused \(R8\): .* exists \(--force allows it\)' "$TMP/out" 'R4: with the rule and the reason'
+check_grep '^refused \(R8\): .* exists \(--force allows it\)' "$TMP/out" \
+	'R4: with the rule and the reason'
 check_status 2 '--free for a file' "$IMGTOOL" restore --free zero "$img" "$out"
 check_status 2 'a wrong word for --free' "$IMGTOOL" restore --free zeros "$img" "$out"
 check_grep "did you mean 'zero'" "$TMP/err" 'the right one'
@@ -55,10 +57,12 @@ check_status 9 'a directory' "$IMGTOOL" restore --force "$img" "$TMP"
 check_status 9 'a character device' "$IMGTOOL" restore --force "$img" /dev/null
 check_status 8 'R4: no image' "$IMGTOOL" restore "$src" "$out"
 
-"$IMGTOOL" restore --json --parallel 3 --pipeline-depth 7 --max-throughput 500M "$img" "$out" >"$TMP/events"
-check_eq "$(events progress <"$TMP/events" | tail -n 1 | jq -c '[.workers, .depth, .max_bytes_per_s, .percent]')" \
+"$IMGTOOL" restore --json --parallel 3 --pipeline-depth 7 --max-throughput 500M "$img" "$out" \
+	>"$TMP/events"
+check_eq "$(last_progress "$TMP/events" '[.workers, .depth, .max_bytes_per_s, .percent]')" \
 	'[3,7,524288000,100]' '--parallel, --pipeline-depth and --max-throughput are in force'
-check_eq "$(events restore <"$TMP/events" | jq '.data_bytes + .zero_bytes + .free_bytes')" 67108864 'R7: every byte is accounted for'
+check_eq "$(events restore <"$TMP/events" | jq '.data_bytes + .zero_bytes + .free_bytes')" \
+	67108864 'R7: every byte is accounted for'
 check '--quiet' "$IMGTOOL" restore --quiet --force "$img" "$out"
 check_eq "$(cat "$TMP/out" "$TMP/err")" '' 'says nothing'
 check '--log-file' "$IMGTOOL" restore -q --force --log-file "$TMP/log" "$img" "$out"
@@ -70,21 +74,31 @@ check_fails 'R7: it does not get its name' test -e "$TMP/small.raw"
 
 # ---- A damaged image ----
 cp "$img" "$TMP/bad.zst"
-read -r file_offset offset <<<"$("$IMGTOOL" repl "$img" <<<'for n = 0, 1 do for _, x in ipairs(img:chunk(n).entries) do if x.kind == "data" then e = x end end end; print(e.file_offset + e.stored // 2, e.offset)')"
+read -r file_offset offset \
+	<<<"$("$IMGTOOL" repl "$img" <<'LUA'
+for n = 0, 1 do for _, x in ipairs(img:chunk(n).entries) do if x.kind == 'data' then e = x end end \
+	end
+print(e.file_offset + e.stored // 2, e.offset)
+LUA
+	)"
 flip "$TMP/bad.zst" "$file_offset"
 rm -f "$out"
 check_status 7 'R6: restore of a damaged image' "$IMGTOOL" restore "$TMP/bad.zst" "$out"
 check_grep "bad\.zst.*; .*r\.raw\.partial is incomplete" "$TMP/err" 'what failed, and what is left'
 check_fails 'R7: the target has no name' test -e "$out"
-check_status 7 '--on-read-error zero' "$IMGTOOL" restore --force --on-read-error zero "$TMP/bad.zst" "$out"
+check_status 7 '--on-read-error zero' "$IMGTOOL" restore --force --on-read-error zero \
+	"$TMP/bad.zst" "$out"
 check_grep "^  at $offset, 65536 bytes: " "$TMP/out" 'lists what is lost'
 check_grep '65536 bytes in 1 places are damaged' "$TMP/err" 'and counts it'
-{ head -c "$offset" "$TMP/expected" && head -c 65536 /dev/zero && tail -c +$((offset + 65537)) "$TMP/expected"; } |
+{ head -c "$offset" "$TMP/expected" && head -c 65536 /dev/zero &&
+	tail -c +$((offset + 65537)) "$TMP/expected"; } |
 	cmp - "$out" && ok 'there are zeros there, and all else is right' || nok 'all else is right'
 cp "$out" "$TMP/lossy.raw"
-check_status 7 'export-range of the damaged block' "$IMGTOOL" export-range "$TMP/bad.zst" --offset "$offset" --length 5
+check_status 7 'export-range of the damaged block' "$IMGTOOL" export-range "$TMP/bad.zst" --offset \
+	"$offset" --length 5
 check_eq "$(wc -c <"$TMP/out")" 0 'R6: gives no byte of it'
-check_status 12 'export-range --on-read-error zero' "$IMGTOOL" export-range --on-read-error zero "$TMP/bad.zst"
+check_status 12 'export-range --on-read-error zero' "$IMGTOOL" export-range --on-read-error zero \
+	"$TMP/bad.zst"
 cmp "$TMP/out" "$out" && ok 'has zeros in the same place' || nok 'has zeros in the same place'
 
 # ---- export-raw ----
@@ -93,18 +107,23 @@ check 'export-raw' "$IMGTOOL" export-raw "$img" "$raw"
 same_file "$raw" "$TMP/expected" 'is the whole content'
 check '--in, --out' "$IMGTOOL" export-raw --in "$img" --out "$out"
 check_status 9 'R8: export-raw replaces nothing' "$IMGTOOL" export-raw "$img" "$raw"
-check '--force, --offset, --length' "$IMGTOOL" export-raw --force --offset 1M --length 70001 "$img" "$raw"
-cmp "$raw" <(tail -c +1048577 "$TMP/expected" | head -c 70001) && ok 'a part of it' || nok 'a part of it'
-check_status 2 'a range past the end' "$IMGTOOL" export-raw --force --offset 64M --length 1 "$img" "$raw"
+check '--force, --offset, --length' "$IMGTOOL" export-raw --force --offset 1M --length 70001 \
+	"$img" "$raw"
+cmp "$raw" <(tail -c +1048577 "$TMP/expected" | head -c 70001) && ok 'a part of it' ||
+	nok 'a part of it'
+check_status 2 'a range past the end' "$IMGTOOL" export-raw --force --offset 64M --length 1 "$img" \
+	"$raw"
 check_status 9 'a device' "$IMGTOOL" export-raw --force "$img" /dev/null
 rm "$raw"
 check '--dry-run' "$IMGTOOL" export-raw --dry-run "$img" "$raw"
 check_fails 'writes nothing' test -e "$raw"
-"$IMGTOOL" export-raw --json --parallel 3 --pipeline-depth 7 --max-throughput 500M "$img" "$raw" >"$TMP/events"
-check_eq "$(events progress <"$TMP/events" | tail -n 1 | jq -c '[.workers, .depth, .max_bytes_per_s]')" \
+"$IMGTOOL" export-raw --json --parallel 3 --pipeline-depth 7 --max-throughput 500M "$img" "$raw" \
+	>"$TMP/events"
+check_eq "$(last_progress "$TMP/events" '[.workers, .depth, .max_bytes_per_s]')" \
 	'[3,7,524288000]' '--parallel, --pipeline-depth and --max-throughput are in force'
 check_status 7 'a damaged image' "$IMGTOOL" export-raw "$TMP/bad.zst" "$TMP/b.raw"
-check_status 7 '--on-read-error zero' "$IMGTOOL" export-raw --force --on-read-error zero "$TMP/bad.zst" "$TMP/b.raw"
+check_status 7 '--on-read-error zero' "$IMGTOOL" export-raw --force --on-read-error zero \
+	"$TMP/bad.zst" "$TMP/b.raw"
 same_file "$TMP/b.raw" "$TMP/lossy.raw" 'zeros in the same place'
 
 # ---- export-range ----
@@ -113,11 +132,13 @@ range | cmp - "$TMP/expected" && ok 'export-range: all of it' || nok 'export-ran
 check_eq "$(cat "$TMP/range.err")" '' 'and not a word'
 for pair in '0 1' '1 1' '65535 2' '1048576 65536' '4194303 3000000' '67108863 1'; do
 	read -r from length <<<"$pair"
-	range --offset "$from" --length "$length" | cmp - <(tail -c +$((from + 1)) "$TMP/expected" | head -c "$length") &&
+	range --offset "$from" --length "$length" |
+		cmp - <(tail -c +$((from + 1)) "$TMP/expected" | head -c "$length") &&
 		ok "a range at $from of $length" || nok "a range at $from of $length"
 done
 range --offset 63M | cmp - <(tail -c 1048576 "$TMP/expected") && ok 'to the end' || nok 'to the end'
-check_eq "$("$IMGTOOL" export-range --in "$img" --offset 1080 --length 2 | od -An -tx1 | tr -d ' ')" 53ef 'the magic of ext4, where it belongs'
+magic=$("$IMGTOOL" export-range --in "$img" --offset 1080 --length 2 | od -An -tx1 | tr -d ' ')
+check_eq "$magic" 53ef '--in; the magic of ext4, where it belongs'
 check_status 2 'a range past the end' "$IMGTOOL" export-range "$img" --offset 64M --length 1
 check_eq "$(wc -c <"$TMP/out")" 0 'gives nothing'
 check_status 2 'a length of 0' "$IMGTOOL" export-range "$img" --length 0

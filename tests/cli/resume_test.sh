@@ -31,7 +31,8 @@ for signal in INT TERM; do
 	start_slowly
 	kill -$signal $PID
 	ended 130 "SIG$signal ends a run with 130"
-	check_grep 'image cancelled after [0-9]+ of [0-9]+ bytes; .*i\.zst\.partial is incomplete, --resume goes on with it' \
+	check_grep \
+		'cancelled after [0-9]+ of [0-9]+ bytes; .*\.partial is incomplete, --resume goes on with it' \
 		"$TMP/run.err" 'it says how to go on'
 	check_fails 'R7: the image has no name yet' test -e "$img"
 	check_status 7 'R7: nobody takes it for an image' "$IMGTOOL" verify "$img.partial"
@@ -77,13 +78,15 @@ refuses 'hash is' 'another hash' --hash sha256
 refuses 'uuid is' 'another UUID' --uuid 99999999-9999-4999-8999-999999999999
 refuses 'on_read_error is' 'another answer to read errors' --on-read-error zero
 refuses "the source's map is 'all' now, and was 'used'" 'another map' --all-blocks
-check '--resume with the same settings' "$IMGTOOL" image --resume -q --level 3 --hash xxh3-128 "$src" "$img"
+check '--resume with the same settings' "$IMGTOOL" image --resume -q --level 3 --hash xxh3-128 \
+	"$src" "$img"
 cp "$TMP/kept" "$img.partial"
 check_status 9 'R8: --resume does not replace a whole image' "$IMGTOOL" image --resume "$src" "$img"
 rm "$img"
 
 cp "$src" "$TMP/other.img"
-tune2fs -U random "$TMP/other.img" >/dev/null 2>&1 || tune2fs -f -U random "$TMP/other.img" >/dev/null
+tune2fs -U random "$TMP/other.img" >/dev/null 2>&1 ||
+	tune2fs -f -U random "$TMP/other.img" >/dev/null
 check_status 9 'another file system' "$IMGTOOL" image --resume "$TMP/other.img" "$img"
 check_grep "the source's file system UUID is" "$TMP/err" 'is named'
 cp "$src" "$TMP/longer.img"
@@ -114,32 +117,39 @@ fails() { # OPTION...
 	cp "$src" "$TMP/dying.img"
 	rm -f "$TMP/d.zst" "$TMP/d.zst.partial"
 	"$IMGTOOL" image --all-blocks --chunk-size 1M --max-throughput 24M --pipeline-depth 4 \
-		--block-size 64K "$@" "$TMP/dying.img" "$TMP/d.zst" >"$TMP/run.out" 2>"$TMP/run.err" &
+		--block-size 64K "$@" "$TMP/dying.img" "$TMP/d.zst" >"$TMP/run.out" \
+		2>"$TMP/run.err" &
 	PID=$!
 	wait_until larger "$TMP/d.zst.partial" 2000000
 	truncate -s 60M "$TMP/dying.img"
 }
 fails
-# Not the whole time of a slow run: the end is near already for a source of 64 MiB that is cut at 60.
+# Not the whole time of a slow run: the end is near already for a source of 64 MiB that is cut at
+# 60.
 ended 5 'a source that can not be read ends the run with 5'
-check_grep 'dying\.img.*; .*d\.zst\.partial is incomplete' "$TMP/run.err" 'what failed, and what is left'
+check_grep 'dying\.img.*; .*d\.zst\.partial is incomplete' "$TMP/run.err" \
+	'what failed, and what is left'
 check_fails 'R7: the image has no name' test -e "$TMP/d.zst"
 fails --on-read-error zero --read-retries 0
 ended 12 '--on-read-error zero goes on, and ends with 12'
 check_grep '4194304 bytes in 4 ranges could not be read' "$TMP/run.err" 'it says how much is lost'
-check_eq "$("$IMGTOOL" info --json "$TMP/d.zst" | jq -c '[.bad_ranges[0][0], .bad_range_count, .bad_range_bytes]')" \
+check_eq "$(info_of "$TMP/d.zst" '[.bad_ranges[0][0], .bad_range_count, .bad_range_bytes]')" \
 	'[62914560,4,4194304]' 'R9: the image knows the ranges, one for each chunk'
 check 'the image verifies' "$IMGTOOL" verify "$TMP/d.zst"
 check_grep '4\.00 MiB of the source were unreadable' "$TMP/out" 'and verify tells'
 check_status 5 'restore aborts at bad ranges' "$IMGTOOL" restore "$TMP/d.zst" "$TMP/d.raw"
 check_fails 'R7: the target has no name' test -e "$TMP/d.raw"
-check_status 12 'restore --on-read-error zero' "$IMGTOOL" restore --force --on-read-error zero "$TMP/d.zst" "$TMP/d.raw"
+check_status 12 'restore --on-read-error zero' "$IMGTOOL" restore --force --on-read-error zero \
+	"$TMP/d.zst" "$TMP/d.raw"
 check_grep 'at 6[0-9]+, [0-9]+ bytes: unreadable when it was imaged' "$TMP/out" 'lists what is lost'
 cmp -n 62914560 "$src" "$TMP/d.raw" && ok 'all else is there' || nok 'all else is there'
-check_status 5 'export-range of a bad range' "$IMGTOOL" export-range "$TMP/d.zst" --offset 62914000 --length 4096
-check_status 12 'export-range --on-read-error zero' "$IMGTOOL" export-range --on-read-error zero "$TMP/d.zst" --offset 62910464 --length 8192
+check_status 5 'export-range of a bad range' "$IMGTOOL" export-range "$TMP/d.zst" --offset \
+	62914000 --length 4096
+check_status 12 'export-range --on-read-error zero' "$IMGTOOL" export-range --on-read-error zero \
+	"$TMP/d.zst" --offset 62910464 --length 8192
 cp "$TMP/out" "$TMP/range"
-{ dd if="$src" bs=4096 skip=15359 count=1 && head -c 4096 /dev/zero; } 2>/dev/null | cmp - "$TMP/range" &&
+{ dd if="$src" bs=4096 skip=15359 count=1 && head -c 4096 /dev/zero; } 2>/dev/null |
+	cmp - "$TMP/range" &&
 	ok 'gives what is good, and zeros' || nok 'gives what is good, and zeros'
 
 # ---- Written to the end, and stopped before it had its name ----

@@ -17,14 +17,18 @@ check 'makes an image that zstd takes' zstd -tq "$made"
 check_status 9 'and replaces none' "$IMGTOOL" run "$TOP/examples/weekly.lua" "$src" "$TMP/dir"
 check_grep 'weekly\.lua:[0-9]+: .*exists' "$TMP/err" 'the message has file and line'
 check 'with a name' "$IMGTOOL" run "$TOP/examples/weekly.lua" "$src" "$TMP/dir" other
-check_grep "^[0-9]+ frames verified, root hash $("$IMGTOOL" info --json "$TMP"/dir/other-*.zst | jq -r .root)\$" "$TMP/out" 'its report'
+check_grep \
+	"^[0-9]+ frames verified, root hash $(info_of "$(ls "$TMP"/dir/other-*.zst)" .root)\$" \
+	"$TMP/out" 'its report'
 check_status 13 'without arguments' "$IMGTOOL" run "$TOP/examples/weekly.lua"
-check_eq "$(cat "$TMP/err")" 'imgtool: usage: weekly.lua SOURCE DIRECTORY [NAME]' 'it says its usage'
+check_eq "$(cat "$TMP/err")" 'imgtool: usage: weekly.lua SOURCE DIRECTORY [NAME]' \
+	'it says its usage'
 rm "$TMP"/dir/*
 check '--dry-run' "$IMGTOOL" run --dry-run "$TOP/examples/weekly.lua" "$src" "$TMP/dir"
 check_grep '^would image ' "$TMP/out" 'says what the jobs would do'
 check_eq "$(ls -A "$TMP/dir")" '' 'and writes nothing'
-check 'examples/gentle.lua' "$IMGTOOL" run --json "$TOP/examples/gentle.lua" "$src" "$TMP/gentle.zst"
+check 'examples/gentle.lua' "$IMGTOOL" run --json "$TOP/examples/gentle.lua" "$src" \
+	"$TMP/gentle.zst"
 check 'its image verifies' "$IMGTOOL" verify -q "$TMP/gentle.zst"
 
 # ---- Words ----
@@ -59,10 +63,13 @@ local four = job { action = 'export', source = one.image, target = dir .. '/part
   length = 4096 }
 assert(four.length == 4096)
 LUA
-check 'jobs of each action, in order' "$IMGTOOL" run --log-file "$TMP/log" "$TMP/jobs.lua" "$src" "$TMP/dir"
-zstd -dcq "$TMP/dir/one.img.zst" | cmp - "$TMP/dir/raw" && ok 'do what they say' || nok 'do what they say'
+check 'jobs of each action, in order' "$IMGTOOL" run --log-file "$TMP/log" "$TMP/jobs.lua" "$src" \
+	"$TMP/dir"
+zstd -dcq "$TMP/dir/one.img.zst" | cmp - "$TMP/dir/raw" && ok 'do what they say' ||
+	nok 'do what they say'
 check_eq "$(od -An -tx1 -j 56 -N 2 "$TMP/dir/part" | tr -d ' ')" 53ef 'a part is the right part'
-check_eq "$(grep -cE 'Z (image|verify|restore|export) 100' "$TMP/log")" 4 '--log-file has all of them'
+check_eq "$(grep -cE 'Z (image|verify|restore|export) 100' "$TMP/log")" 4 \
+	'--log-file has all of them'
 
 # ---- Failures ----
 # fails STATUS PATTERN DESC < TEXT
@@ -71,13 +78,15 @@ fails() {
 	check_status "$1" "$3" "$IMGTOOL" run "$TMP/failing.lua" "$src" "$TMP/dir"
 	check_grep "$2" "$TMP/err" "$3: the message"
 }
-fails 3 'failing\.lua:2: .*/none does not exist' 'a job that fails ends the script with its exit status' <<'LUA'
+fails 3 'failing\.lua:2: .*/none does not exist' \
+	'a job that fails ends the script with its exit status' <<'LUA'
 
 job { source = '/none', target = '/none' }
 print 'not reached'
 LUA
 check_eq "$(cat "$TMP/out")" '' 'at once'
-fails 2 "failing\.lua:1: job\.sorce: no such field .*did you mean 'source'\?" 'an unknown field' <<'LUA'
+fails 2 "failing\.lua:1: job\.sorce: no such field .*did you mean 'source'\?" 'an unknown field' \
+	<<'LUA'
 job { sorce = 'x' }
 LUA
 fails 3 'none does not exist' 'job.try goes on, but the run has failed' <<'LUA'
@@ -107,7 +116,8 @@ for name in io os require load loadfile dofile debug package setmetatable rawget
 	coroutine collectgarbage _G getmetatable; do
 	echo "print($name)" | fails 13 "'$name' is not known here" "no $name"
 done
-check_status 13 'compiled Lua' "$IMGTOOL" run <(luac5.4 -o - "$TMP/words.lua" 2>/dev/null || printf '\033Lua')
+check_status 13 'compiled Lua' "$IMGTOOL" run \
+	<(luac5.4 -o - "$TMP/words.lua" 2>/dev/null || printf '\033Lua')
 printf '\033LuaT' >"$TMP/bytecode.lua"
 check_status 13 'is refused' "$IMGTOOL" run "$TMP/bytecode.lua"
 check_status 3 'no script' "$IMGTOOL" run "$TMP/none.lua"
@@ -118,7 +128,8 @@ check_status 13 '--verbose' "$IMGTOOL" run --verbose "$TMP/failing.lua"
 check_grep 'stack traceback' "$TMP/err" 'adds the trace'
 echo 'error "x"' >"$TMP/failing.lua"
 check_status 13 '--json' "$IMGTOOL" run --json "$TMP/failing.lua"
-check_eq "$(events error <"$TMP/out" | jq -c '[.code, .word]')" '[13,"script"]' 'the error is an object'
+check_eq "$(events error <"$TMP/out" | jq -c '[.code, .word]')" '[13,"script"]' \
+	'the error is an object'
 
 # ---- Strategies ----
 script tuned <<'LUA'
@@ -132,12 +143,14 @@ local result = job { source = src, target = target, workers = 1, pipeline_depth 
   end }
 assert(asked >= 1 and result.workers == 3 and result.depth == 8)
 LUA
-check 'a strategy changes settings while the job runs' "$IMGTOOL" run "$TMP/tuned.lua" "$src" "$TMP/tuned.zst"
+check 'a strategy changes settings while the job runs' "$IMGTOOL" run "$TMP/tuned.lua" "$src" \
+	"$TMP/tuned.zst"
 fails 13 "'level' is no live setting" 'a strategy that wants what can not be' <<'LUA'
 local src, dir = ...
 job { source = src, target = dir .. '/t.zst', max_throughput = '8M', tune = function() return { level = 9 } end }
 LUA
-check_grep 't\.zst\.partial is incomplete, --resume goes on with it' "$TMP/err" 'the image can be resumed'
+check_grep 't\.zst\.partial is incomplete, --resume goes on with it' "$TMP/err" \
+	'the image can be resumed'
 check_fails 'and has no name' test -e "$TMP/dir/t.zst"
 rm "$TMP"/dir/t.zst*
 fails 13 'failing\.lua:3: my strategy' 'a strategy that fails' <<'LUA'
@@ -150,7 +163,8 @@ LUA
 "$IMGTOOL" image --json --auto-tune --parallel 1 --pipeline-depth 8 --max-throughput 5M "$src" \
 	"$TMP/auto.zst" >"$TMP/events"
 tried=$(events progress <"$TMP/events" | jq -c '[.workers, .depth]' | uniq | wc -l)
-[ "$tried" -gt 1 ] && ok "--auto-tune tries settings ($tried)" || nok '--auto-tune tries settings' "$tried of them"
+[ "$tried" -gt 1 ] && ok "--auto-tune tries settings ($tried)" ||
+	nok '--auto-tune tries settings' "$tried of them"
 
 # ---- A signal ----
 script slow <<'LUA'

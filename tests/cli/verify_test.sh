@@ -7,7 +7,7 @@ src=$TMP/src.img
 img=$TMP/i.zst
 make_ext4 "$src"
 image_quietly --chunk-size 4M --block-size 64K "$src" "$img"
-frames=$("$IMGTOOL" info --json "$img" | jq .frames)
+frames=$(info_of "$img" .frames)
 
 check 'a good image' "$IMGTOOL" verify "$img"
 check_grep "i\.zst: OK: $frames frames checked in " "$TMP/out" 'all frames are checked'
@@ -20,19 +20,24 @@ check_grep 'Z .*i\.zst: OK' "$TMP/log" 'has the result'
 
 # ---- Samples ----
 check '--quick' "$IMGTOOL" verify --quick "$img"
-check_grep "OK: [0-9]+ of $frames frames \([0-9.]+ %, seed [0-9]+\)" "$TMP/out" 'says which fraction'
+check_grep "OK: [0-9]+ of $frames frames \([0-9.]+ %, seed [0-9]+\)" "$TMP/out" \
+	'says which fraction'
 quick() { "$IMGTOOL" verify --json --quick "$@" "$img" | events verify; }
 ten=$(quick --seed 7 | jq .blocks_checked)
 check_eq "$ten" "$(quick --seed 7 --sample 10 | jq .blocks_checked)" '10 % is the default'
 [ "$ten" -lt "$frames" ] && [ "$ten" -ge 16 ] && ok 'a sample has blocks of every chunk' ||
 	nok 'a sample has blocks of every chunk' "$ten of $frames in 16 chunks"
 half=$(quick --seed 7 --sample 50 | jq .blocks_checked)
-[ "$half" -gt $((2 * ten)) ] && ok '--sample reads more' || nok '--sample reads more' "$half and $ten"
+[ "$half" -gt $((2 * ten)) ] && ok '--sample reads more' ||
+	nok '--sample reads more' "$half and $ten"
 check_eq "$(quick --sample 100 | jq .blocks_checked)" "$frames" '--sample 100 reads all'
-check_eq "$(quick --seed 7 | jq .read_bytes)" "$(quick --seed 7 | jq .read_bytes)" 'the same --seed takes the same blocks'
-differing=$(for seed in 1 2 3 4 5 6 7 8; do quick --seed $seed | jq .read_bytes; done | sort -u | wc -l)
+check_eq "$(quick --seed 7 | jq .read_bytes)" "$(quick --seed 7 | jq .read_bytes)" \
+	'the same --seed takes the same blocks'
+differing=$(for seed in 1 2 3 4 5 6 7 8; do quick --seed $seed | jq .read_bytes; done |
+	sort -u | wc -l)
 [ "$differing" -gt 1 ] && ok 'another --seed takes others' || nok 'another --seed takes others'
-check_eq "$("$IMGTOOL" verify --json --quick "$img" | events progress | tail -n 1 | jq .percent)" 100 'progress of a sample ends at 100 %'
+check_eq "$("$IMGTOOL" verify --json --quick "$img" | events progress | tail -n 1 | jq .percent)" \
+	100 'progress of a sample ends at 100 %'
 check_status 2 '--sample without --quick' "$IMGTOOL" verify --sample 5 "$img"
 check_status 2 '--seed without --quick' "$IMGTOOL" verify --seed 5 "$img"
 check_status 2 'a sample of nothing' "$IMGTOOL" verify --quick --sample 0 "$img"
@@ -41,7 +46,7 @@ check_grep '^would verify 5 % of ' "$TMP/out" 'only says so'
 
 # ---- Speed ----
 "$IMGTOOL" verify --json --parallel 3 --pipeline-depth 7 --max-throughput 500M "$img" >"$TMP/events"
-check_eq "$(events progress <"$TMP/events" | tail -n 1 | jq -c '[.workers, .depth, .max_bytes_per_s]')" \
+check_eq "$(last_progress "$TMP/events" '[.workers, .depth, .max_bytes_per_s]')" \
 	'[3,7,524288000]' '--parallel, --pipeline-depth and --max-throughput are in force'
 start=$(date +%s%N)
 check '--max-throughput' "$IMGTOOL" verify -q --max-throughput 6M --pipeline-depth 4 "$img"
@@ -70,9 +75,11 @@ check_eq "$(grep -c '^  at ' "$TMP/out")" 3 'every damaged block is listed'
 while read -r _ source_offset; do
 	check_grep "^  at $source_offset, 65536 bytes: " "$TMP/out" "by its place, $source_offset"
 done <<<"$offsets"
-check_grep "bad\.zst is damaged: 3 of $frames blocks checked do not verify" "$TMP/err" 'all are counted'
+check_grep "bad\.zst is damaged: 3 of $frames blocks checked do not verify" "$TMP/err" \
+	'all are counted'
 check_status 7 '--json' "$IMGTOOL" verify --json "$TMP/bad.zst"
-check_eq "$(events verify <"$TMP/out" | jq -c '[.damaged_count, .damaged_bytes, (.damaged | length)]')" '[3,196608,3]' 'has them'
+counts=$(events verify <"$TMP/out" | jq -c '[.damaged_count, .damaged_bytes, (.damaged | length)]')
+check_eq "$counts" '[3,196608,3]' 'has them'
 check_eq "$(events error <"$TMP/out" | jq -c '[.code, .word]')" '[7,"damaged"]' 'and the error'
 check_fails 'zstd sees the damage, too' zstd -tq "$TMP/bad.zst"
 check_status 7 '--quick --sample 100' "$IMGTOOL" verify --quick --sample 100 "$TMP/bad.zst"
@@ -106,7 +113,8 @@ check_status 2 'a directory' "$IMGTOOL" verify "$TMP"
 if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
 	chmod 755 "$TMP"
 	chmod 600 "$img"
-	check_status 4 'an image of somebody else' setpriv --reuid 65534 --regid 65534 --clear-groups "$IMGTOOL" verify "$img"
+	check_status 4 'an image of somebody else' setpriv --reuid 65534 --regid 65534 \
+		--clear-groups "$IMGTOOL" verify "$img"
 	check_grep 'Permission denied' "$TMP/err" 'why'
 elif [ "$(id -u)" -ne 0 ]; then
 	chmod 000 "$img"

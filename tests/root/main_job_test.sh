@@ -1,10 +1,12 @@
-# The main job on block devices: image, verify, restore, compare every file; and what restore refuses.
+# The main job on block devices: image, verify, restore, compare every file; and what restore
+# refuses.
 . "$(dirname "$0")/../lib.sh"
 . "$TESTS_DIR/cli/fixture.sh"
 requires_root
 requires losetup mkfs.ext4 mkntfs e2fsck zstd jq blkid
 
-# fill DIR: files of all kinds, and some that are deleted again, so that free space holds stale data.
+# fill DIR: files of all kinds, and some that are deleted again, so that free space holds stale
+# data.
 fill() {
 	make_tree "$1/tree"
 	cp -a /usr/share/common-licenses "$1/" 2>/dev/null || true
@@ -39,22 +41,28 @@ try_fs() { # KIND MKFS... : the main job with one file system
 	source=$LOOP
 	"$@" "$source" >/dev/null 2>&1
 	mkdir -p "$TMP/mnt"
-	mount "$source" "$TMP/mnt" 2>/dev/null || { skip_case "$kind: the main job" 'it can not be mounted here' && return; }
+	mount "$source" "$TMP/mnt" 2>/dev/null ||
+		{ skip_case "$kind: the main job" 'it can not be mounted here' && return; }
 	fill "$TMP/mnt"
 	sums "$TMP/mnt" >"$TMP/$kind.sums"
 	umount "$TMP/mnt"
 
 	check "$kind: image" "$IMGTOOL" image "$source" "$img"
-	check_eq "$("$IMGTOOL" info --json "$img" | jq -r '[.head.map.kind, .head.source.kind, .head.source.file_system.uuid] | join(" ")')" \
-		"used loop $(blkid -o value -s UUID "$source")" "$kind: used only, with its identity"
+	check_eq "$(info_of "$img" '[.head.map.kind, .head.source.kind, .head.source.file_system.uuid] | join(" ")')" \
+		"used loop $(blkid -o value -s UUID "$source")" \
+		"$kind: used only, with its identity"
 	check "$kind: verify" "$IMGTOOL" verify -q "$img"
 	check "$kind: zstd takes it" zstd -tq "$img"
 	disk "$kind.target" 128M
 	target=$LOOP
-	check_status 9 "$kind: R4: a device is not overwritten unasked" "$IMGTOOL" restore "$img" "$target"
-	check_grep "would be overwritten \(--yes-destroy $(name_of "$target") allows it\)" "$TMP/err" "$kind: what allows it"
-	check "$kind: restore to a device" "$IMGTOOL" restore --yes-destroy "$(name_of "$target")" "$img" "$target"
-	zstd -dcq "$img" | cmp - "$target" && ok "$kind: the device has what zstd restores" || nok "$kind: the device"
+	check_status 9 "$kind: R4: a device is not overwritten unasked" "$IMGTOOL" restore "$img" \
+		"$target"
+	check_grep "would be overwritten \(--yes-destroy $(name_of "$target") allows it\)" \
+		"$TMP/err" "$kind: what allows it"
+	check "$kind: restore to a device" "$IMGTOOL" restore --yes-destroy "$(name_of "$target")" \
+		"$img" "$target"
+	zstd -dcq "$img" | cmp - "$target" && ok "$kind: the device has what zstd restores" ||
+		nok "$kind: the device"
 	case $kind in
 	ext4) check "$kind: the file system is whole" e2fsck -fn "$target" ;;
 	ntfs) check "$kind: the file system is whole" ntfsfix -n "$target" ;;
@@ -78,10 +86,12 @@ mount_at "$live" "$TMP/live.mnt"
 fill "$TMP/live.mnt"
 check 'a mounted source is imaged' "$IMGTOOL" image "$live" "$TMP/live.zst"
 check_grep "warning: $live is mounted for writing at $TMP/live\.mnt" "$TMP/err" 'with a warning'
-check_grep 'mounted for writing' <("$IMGTOOL" info --json "$TMP/live.zst" | jq -r .head.map.note) 'which the image keeps'
+check_grep 'mounted for writing' <(info_of "$TMP/live.zst" .head.map.note) \
+	'which the image keeps'
 check 'the image verifies' "$IMGTOOL" verify -q "$TMP/live.zst"
 check 'through the file under the loop device' "$IMGTOOL" image "$TMP/live" "$TMP/live2.zst"
-check_grep "warning: .* is mounted for writing at $TMP/live\.mnt" "$TMP/err" 'there is the same warning'
+check_grep "warning: .* is mounted for writing at $TMP/live\.mnt" "$TMP/err" \
+	'there is the same warning'
 : >"$TMP/live3.zst.partial"
 check_status 9 'R5: resume of a live source' "$IMGTOOL" image --resume "$live" "$TMP/live3.zst"
 check_grep 'is mounted for writing' "$TMP/err" 'why'
@@ -104,8 +114,10 @@ refuses() { # PATTERN DESC ARGUMENTS...
 image_of 64M
 all() { echo --force --yes-destroy "$(name_of "$1")"; }
 # shellcheck disable=SC2046
-refuses 'is in use: .*/live\.mnt' 'R5: a mounted device, not even with --force' $(all "$live") "$IMG" "$live"
-refuses 'is in use' 'R5: the file under a loop device, not even with --force' --force "$IMG" "$TMP/live"
+refuses 'is in use: .*/live\.mnt' 'R5: a mounted device, not even with --force' $(all "$live") \
+	"$IMG" "$live"
+refuses 'is in use' 'R5: the file under a loop device, not even with --force' --force "$IMG" \
+	"$TMP/live"
 cmp -s "$TMP/live" "$TMP/random" && nok 'nothing was written' || ok 'nothing was written'
 
 disk swap 64M
@@ -121,7 +133,8 @@ fi
 root=$(findmnt -no SOURCE /)
 if [ -b "$root" ] && size=$(blockdev --getsize64 "$root" 2>/dev/null); then
 	# shellcheck disable=SC2046
-	check_status 9 'R5: the system disk, not even with --force' "$IMGTOOL" restore --dry-run $(all "$root") "$IMG" "$root"
+	check_status 9 'R5: the system disk, not even with --force' "$IMGTOOL" restore --dry-run \
+		$(all "$root") "$IMG" "$root"
 	check_grep 'refused \(R5\): .*root file system' "$TMP/out" 'why'
 	check_eq "$(blockdev --getsize64 "$root")" "$size" 'it is there'
 else
@@ -135,7 +148,8 @@ mount_at "$holder" "$TMP/holder.mnt"
 image_of 8M
 cp "$IMG" "$TMP/holder.mnt/image.zst"
 # shellcheck disable=SC2046
-refuses 'holds the image' 'R5: the device that holds the image' $(all "$holder") "$TMP/holder.mnt/image.zst" "$holder"
+refuses 'holds the image' 'R5: the device that holds the image' $(all "$holder") \
+	"$TMP/holder.mnt/image.zst" "$holder"
 
 image_of 64M
 disk target 64M
@@ -144,30 +158,38 @@ head -c 64M /dev/zero | tr '\0' '\377' >"$target"
 before=$(sha256sum <"$target")
 disk small 63M
 # shellcheck disable=SC2046
-refuses 'is too small: 66060288 bytes, the image has 67108864' 'R4: a smaller device, not even with --force' $(all "$LOOP") "$IMG" "$LOOP"
+refuses 'is too small: 66060288 bytes, the image has 67108864' \
+	'R4: a smaller device, not even with --force' $(all "$LOOP") "$IMG" "$LOOP"
 disk large 65M
-refuses 'is larger: .* \(--force allows it\)' 'R4: a larger device' --yes-destroy "$(name_of "$LOOP")" "$IMG" "$LOOP"
+refuses 'is larger: .* \(--force allows it\)' 'R4: a larger device' --yes-destroy \
+	"$(name_of "$LOOP")" "$IMG" "$LOOP"
 # shellcheck disable=SC2046
 check 'with --force' "$IMGTOOL" restore -q $(all "$LOOP") "$IMG" "$LOOP"
 cmp -n 67108864 "$LOOP" "$TMP/random" && ok 'it gets the content' || nok 'it gets the content'
-refuses "'$(name_of "$LOOP")' is not its name" 'R4: the name of another device' --yes-destroy "$(name_of "$LOOP")" "$IMG" "$target"
+refuses "'$(name_of "$LOOP")' is not its name" 'R4: the name of another device' --yes-destroy \
+	"$(name_of "$LOOP")" "$IMG" "$target"
 if disk big-sectors 64M --sector-size 4096; then
-	refuses 'has sectors of 4096 bytes, the source had 512' 'R4: other sectors' --yes-destroy "$(name_of "$LOOP")" "$IMG" "$LOOP"
+	refuses 'has sectors of 4096 bytes, the source had 512' 'R4: other sectors' --yes-destroy \
+		"$(name_of "$LOOP")" "$IMG" "$LOOP"
 	# shellcheck disable=SC2046
 	check 'with --force' "$IMGTOOL" restore -q $(all "$LOOP") "$IMG" "$LOOP"
 	cmp "$LOOP" "$TMP/random" && ok 'it gets the content' || nok 'it gets the content'
 	check 'a device of large sectors is imaged' image_quietly --force "$LOOP" "$TMP/4k.zst"
-	check_eq "$("$IMGTOOL" info --json "$TMP/4k.zst" | jq .logical_bytes)" 4096 'with its sector size'
-	zstd -dcq "$TMP/4k.zst" | cmp - "$TMP/random" && ok 'and its content' || nok 'and its content'
+	check_eq "$(info_of "$TMP/4k.zst" .logical_bytes)" 4096 \
+		'with its sector size'
+	zstd -dcq "$TMP/4k.zst" | cmp - "$TMP/random" && ok 'and its content' ||
+		nok 'and its content'
 fi
-losetup -r "$(losetup -f)" "$TMP/random" 2>/dev/null && LOOP=$(losetup -j "$TMP/random" | cut -d: -f1 | tail -n 1) && {
+losetup -r "$(losetup -f)" "$TMP/random" 2>/dev/null &&
+	LOOP=$(losetup -j "$TMP/random" | cut -d: -f1 | tail -n 1) && {
 	cleanup losetup -d "$LOOP"
 	# shellcheck disable=SC2046
 	refuses 'is read-only' 'R5: a read-only device' $(all "$LOOP") "$IMG" "$LOOP"
 }
 check_status 2 'export-raw to a device' "$IMGTOOL" export-raw --force "$IMG" "$target"
 check_status 2 'an image on a device' "$IMGTOOL" image --force "$TMP/random" "$target"
-check '--dry-run of what is allowed' "$IMGTOOL" restore --dry-run --yes-destroy "$(name_of "$target")" "$IMG" "$target"
+check '--dry-run of what is allowed' "$IMGTOOL" restore --dry-run --yes-destroy \
+	"$(name_of "$target")" "$IMG" "$target"
 check_grep "^would overwrite $target \(loop, 64\.0 MiB\)" "$TMP/out" 'shows the plan'
 check_eq "$(sha256sum <"$target")" "$before" 'R4: none of this has written a byte'
 
@@ -181,7 +203,8 @@ PY
 pid=$!
 wait_until test -e "$TMP/taken"
 # shellcheck disable=SC2046
-check_status 9 'R5: a device that another program has for itself' "$IMGTOOL" restore $(all "$target") "$IMG" "$target"
+check_status 9 'R5: a device that another program has for itself' "$IMGTOOL" restore \
+	$(all "$target") "$IMG" "$target"
 check_eq "$(sha256sum <"$target")" "$before" 'is not written to'
 kill $pid
 wait $pid 2>/dev/null || true
@@ -189,11 +212,19 @@ wait $pid 2>/dev/null || true
 # ---- --free, on a device full of ones ----
 make_ext4 "$TMP/fs.img"
 image_quietly "$TMP/fs.img" "$TMP/fs.zst"
-hole=$("$IMGTOOL" repl "$TMP/fs.zst" <<<'for n = 0, img:facts().chunks - 1 do for _, e in ipairs(img:chunk(n).entries) do if e.kind == "free" then at = e.offset end end end; print(at)')
+hole=$("$IMGTOOL" repl "$TMP/fs.zst" <<'LUA'
+for n = 0, img:facts().chunks - 1 do
+  for _, e in ipairs(img:chunk(n).entries) do if e.kind == 'free' then at = e.offset end end
+end
+print(at)
+LUA
+)
 for free in leave zero discard; do
 	tr '\0' '\377' </dev/zero 2>/dev/null | head -c 64M >"$target" || true
-	check "restore --free $free" "$IMGTOOL" restore -q --free $free --yes-destroy "$(name_of "$target")" "$TMP/fs.zst" "$target"
-	byte=$(dd if="$target" bs=4096 skip=$((hole / 4096)) count=1 iflag=direct status=none | od -An -tx1 -N 1 | tr -d ' ')
+	check "restore --free $free" "$IMGTOOL" restore -q --free $free --yes-destroy \
+		"$(name_of "$target")" "$TMP/fs.zst" "$target"
+	byte=$(dd if="$target" bs=4096 skip=$((hole / 4096)) count=1 iflag=direct status=none |
+		od -An -tx1 -N 1 | tr -d ' ')
 	case $free in leave) want=ff ;; *) want=00 ;; esac
 	check_eq "$byte" $want "--free $free: what free space holds"
 	check "--free $free: the file system is whole" e2fsck -fn "$target"
@@ -203,7 +234,8 @@ done
 disk parted 64M
 if command -v sfdisk >/dev/null; then
 	losetup -d "$LOOP"
-	printf 'label: gpt\nstart=2048, size=65536, name=first\nstart=67584, size=49152, name="second part"\n' |
+	printf '%s\n' 'label: gpt' 'start=2048, size=65536, name=first' \
+		'start=67584, size=49152, name="second part"' |
 		sfdisk -q "$TMP/parted"
 	LOOP=$(losetup --find --show --partscan "$TMP/parted")
 	wait_until test -b "${LOOP}p2" || true
@@ -212,14 +244,18 @@ if [ -b "${LOOP}p2" ]; then
 	mkfs.ext4 -q -F -L second "${LOOP}p2"
 	check 'a partition is imaged' image_quietly "${LOOP}p2" "$TMP/"
 	check 'after its label' test -f "$TMP/second.img.zst"
-	check_eq "$("$IMGTOOL" info --json "$TMP/second.img.zst" | jq -r '.head.source | [.kind, .partition.number, .partition.name, .partition.guid] | join(" ")')" \
-		"partition 2 second part $(blkid -p -o value -s PART_ENTRY_UUID "${LOOP}p2")" 'with its identity'
+	check_eq "$(info_of "$TMP/second.img.zst" '.head.source | [.kind, .partition.number, .partition.name, .partition.guid] | join(" ")')" \
+		"partition 2 second part $(blkid -p -o value -s PART_ENTRY_UUID "${LOOP}p2")" \
+		'with its identity'
 	"$IMGTOOL" list --json >"$TMP/list"
-	check_eq "$(jq -r "select(.name == \"$(name_of "$LOOP")p2\") | [.parent, .fs_label] | join(\" \")" "$TMP/list")" \
+	check_eq "$(jq -r --arg name "$(name_of "$LOOP")p2" \
+		'select(.name == $name) | [.parent, .fs_label] | join(" ")' "$TMP/list")" \
 		"$(name_of "$LOOP") second" 'list has it below its disk'
-	check_status 9 'R4: restore to another partition' "$IMGTOOL" restore --yes-destroy "$(name_of "$LOOP")p1" "$TMP/second.img.zst" "${LOOP}p1"
+	check_status 9 'R4: restore to another partition' "$IMGTOOL" restore --yes-destroy \
+		"$(name_of "$LOOP")p1" "$TMP/second.img.zst" "${LOOP}p1"
 	check_grep 'is another device: partition GUID' "$TMP/err" 'why'
-	check 'restore to the same partition' "$IMGTOOL" restore -q --yes-destroy "$(name_of "$LOOP")p2" "$TMP/second.img.zst" "${LOOP}p2"
+	check 'restore to the same partition' "$IMGTOOL" restore -q --yes-destroy \
+		"$(name_of "$LOOP")p2" "$TMP/second.img.zst" "${LOOP}p2"
 else
 	skip_case 'a partition is imaged' 'no partitions on loop devices here'
 fi
@@ -229,8 +265,9 @@ head -c 32M /dev/urandom >"$TMP/failing"
 loop_of "$TMP/failing"
 truncate -s 30M "$TMP/failing"
 check_status 5 'a device with unreadable sectors' "$IMGTOOL" image "$LOOP" "$TMP/failing.zst"
-check_status 12 '--on-read-error zero' "$IMGTOOL" image --force --on-read-error zero --read-retries 1 "$LOOP" "$TMP/failing.zst"
-check_eq "$("$IMGTOOL" info --json "$TMP/failing.zst" | jq -c '[.bad_ranges[0][0], .bad_range_bytes]')" \
+check_status 12 '--on-read-error zero' "$IMGTOOL" image --force --on-read-error zero \
+	--read-retries 1 "$LOOP" "$TMP/failing.zst"
+check_eq "$(info_of "$TMP/failing.zst" '[.bad_ranges[0][0], .bad_range_bytes]')" \
 	"[31457280,2097152]" 'R9: exactly those are recorded as bad'
 check_status 0 'the image verifies' "$IMGTOOL" verify -q "$TMP/failing.zst"
 

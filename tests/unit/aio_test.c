@@ -527,6 +527,7 @@ static void bad_descriptor(const char *backend)
 	int fd = dev_fd(d, &base);
 	int aside = dup(fd);
 
+	memset(buf, 0, 4096);
 	close(fd);
 	assert_int_equal(run_one(a, AIO_READ, 0, buf, 4096), -ERR_SOURCE);
 	assert_int_equal(e.sys, EBADF);

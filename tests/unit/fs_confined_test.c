@@ -1,4 +1,4 @@
-/* R13: the parser in its own process; killed, stopped, starved or lied to, it costs only the saving. */
+/* R13: the parser in its own process; killed, stopped or lying, it costs only the saving. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -68,7 +68,7 @@ static int make_volume(void **state)
 	int fd;
 
 	(void)state;
-	strcpy(volume, "/tmp/imgtool-confined-XXXXXX");
+	snprintf(volume, sizeof(volume), "/tmp/imgtool-confined-XXXXXX");
 	fd = mkstemp(volume);
 	if (fd < 0)
 		return -1;

@@ -29,7 +29,7 @@ void help_init(struct help *h, size_t size, unsigned seed)
 	struct err e;
 
 	memset(h, 0, sizeof(*h));
-	strcpy(h->dir, "/tmp/imgtool-test-XXXXXX");
+	snprintf(h->dir, sizeof(h->dir), "/tmp/imgtool-test-XXXXXX");
 	assert_non_null(mkdtemp(h->dir));
 	h->size = size;
 	h->bytes = malloc(size);

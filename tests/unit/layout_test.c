@@ -526,7 +526,8 @@ static void test_tabl_refusals(void **state)
 	put(bad + E(0) + 4, 4, 3);
 	put(bad + E(0) + 8, 4, 18);
 	memset(bad + E(0) + 12, 0, 16);
-	assert_error(layout_tabl_decode(bad, n, &h, &t, &e), ERR_DAMAGED, &e, "more");
+	assert_error(layout_tabl_decode(bad, n, &h, &t, &e), ERR_DAMAGED, &e,
+		"a hole in a bad range");
 }
 
 /* A hole over 512 MiB is refused, one of 512 MiB is not. */

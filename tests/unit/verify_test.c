@@ -78,7 +78,7 @@ static void test_each_frame(void **state)
 		assert_ok(image_chunk(image, n, &c, &e), &e);
 		for (uint32_t i = 0; i < c->count; i++) {
 			const struct chunk_entry *x = &c->entries[i];
-			/* The frame header's window bits of a data frame may not matter: the body does. */
+			/* Some bits of a frame header do not matter: those of the body do. */
 			uint64_t at = x->file_off + (i % 2 == 0 ? x->stored - 1 : x->stored / 2);
 			struct job *j;
 

@@ -609,16 +609,18 @@ static void test_bad_ranges(void **state)
 	(void)state;
 	for (uint64_t off = 0; off < 2 * 4096; off += 512)
 		assert_fine(image_writer_bad(w, off, 512, &e), &e);
-	assert_fine(image_writer_bad(w, 3 * 4096, 1, &e), &e);
+	assert_fine(image_writer_bad(w, 3 * 4096, 4096, &e), &e);
 	image_writer_totals(w, &t);
 	assert_int_equal(t.bad_range_count, 2);
-	assert_int_equal(t.bad_range_bytes, 8193);
+	assert_int_equal(t.bad_range_bytes, 12288);
 	assert_fine(image_writer_hole(w, ENTRY_BAD, 2, &e), &e);
-	assert_fine(image_writer_hole(w, ENTRY_ZERO, 30, &e), &e);
+	assert_fine(image_writer_hole(w, ENTRY_ZERO, 1, &e), &e);
+	assert_fine(image_writer_hole(w, ENTRY_BAD, 1, &e), &e);
+	assert_fine(image_writer_hole(w, ENTRY_ZERO, 28, &e), &e);
 	assert_fine(image_writer_finish(w, root, &e), &e);
 	image_writer_totals(w, &t);
-	assert_int_equal(t.kind_bytes[ENTRY_BAD], 8192);
-	assert_int_equal(t.kind_bytes[ENTRY_ZERO], 30 * 4096);
+	assert_int_equal(t.kind_bytes[ENTRY_BAD], 12288);
+	assert_int_equal(t.kind_bytes[ENTRY_ZERO], 29 * 4096);
 	assert_int_equal(t.bad_range_count, 2);
 	assert_int_equal(t.file_bytes, dev_size(d));
 	assert_int_equal(t.committed_bytes, dev_size(d));

@@ -89,8 +89,8 @@ local function settings_of(job, source_bytes, stored)
   return settings
 end
 
--- A source that is written while it is read. Its image is of no single moment; to go on with one later
--- would mix two.
+-- A source that is written while it is read. Its image is of no single moment; to go on with one
+-- later would mix two.
 local function check_live(c)
   local points = facts.live_mounts(c.identity, c.job.source)
   if points == '' then return end
@@ -244,8 +244,8 @@ local function read_back(c)
   return checked
 end
 
--- A run that ended after the last byte and before the file had its name: nothing is left to image, but
--- whether all of it reached the disk is seen only by reading it. nil: it is not complete.
+-- A run that ended after the last byte and before the file had its name: nothing is left to image,
+-- but whether all of it reached the disk is seen only by reading it. nil: it is not complete.
 local function already_complete(c, dev)
   local opened <close> = image.open(dev)
   if not opened then return nil end

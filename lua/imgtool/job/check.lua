@@ -114,8 +114,8 @@ local function unknown_key(job, fields, action)
     nearest.hint(wrong[1], names_of(fields)))
 end
 
---- A checked job with its defaults, or nil and what is wrong with which field. What was not said and
---- has no fixed default stays nil. `given` tells what was said.
+--- A checked job with its defaults, or nil and what is wrong with which field. What was not said
+--- and has no fixed default stays nil. `given` tells what was said.
 ---@param job table
 ---@return table? checked, string? message
 function M.job(job)

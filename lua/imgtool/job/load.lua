@@ -1,5 +1,5 @@
---- Job scripts: Lua text, run in an environment of its own. A script says `job { ... }` for each job;
---- the jobs run at once and in order.
+--- Job scripts: Lua text, run in an environment of its own. A script says `job { ... }` for each
+--- job; the jobs run at once and in order.
 local fail = require 'imgtool.util.fail'
 local run = require 'imgtool.job.run'
 local sys = require 'img.sys'
@@ -51,7 +51,8 @@ end
 
 -- ---- The words ----
 
--- A failed job ends the script with the job's own exit status; it carries its code through the script.
+-- A failed job ends the script with the job's own exit status; it carries its code through the
+-- script.
 local JobFailed = { __name = 'failed job', __tostring = function(self) return self.message end }
 
 local function note_failure(state, message, code)

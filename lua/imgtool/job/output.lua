@@ -12,8 +12,8 @@ function Output:__close()
   self.lock:close()
 end
 
---- Open an incomplete file for writing. 'create': it must not exist yet; 'restart': what is there is cut;
---- 'resume': it is gone on with. Another imgtool that writes it makes this fail as busy.
+--- Open an incomplete file for writing. 'create': it must not exist yet; 'restart': what is there
+--- is cut; 'resume': it is gone on with. Another imgtool that writes it makes this fail as busy.
 ---@param partial string
 ---@param action 'create'|'restart'|'resume'
 ---@return {device: img.Device} output closes both with <close>

@@ -1,5 +1,5 @@
---- A range of an image's content to stdout. A pipe takes bytes in order only, so it is read through the
---- image as a device; each block is verified on the way (R6).
+--- A range of an image's content to stdout. A pipe takes bytes in order only, so it is read through
+--- the image as a device; each block is verified on the way (R6).
 local check = require 'imgtool.job.check'
 local device = require 'img.device'
 local fail = require 'imgtool.util.fail'

@@ -1,11 +1,12 @@
---- The one place of a job's fields: type, unit, default, limits, documentation. Command-line options,
+--- The one place of a job's fields: type, unit, default, limits, documentation. Command-line
+--- options,
 --- --help, the manual page, docs/job-files.md and the shell completion are made from it, and
 --- job/check.lua holds jobs against it.
 ---
 --- A field: name; type (see job/check.lua); actions (which jobs have it); doc; and, where they
---- apply, default, default_text (when the default depends on facts), min, max, choices, power_of_two,
---- required; option (its name on the command line, a table when it differs by action; none: job files
---- only), argname, flags (one option for each choice).
+--- apply, default, default_text (when the default depends on facts), min, max, choices,
+--- power_of_two, required; option (its name on the command line, a table when it differs by action;
+--- none: job files only), argname, flags (one option for each choice).
 local M = {}
 
 local KiB <const>, MiB <const>, GiB <const>, TiB <const> = 1 << 10, 1 << 20, 1 << 30, 1 << 40

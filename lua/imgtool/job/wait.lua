@@ -8,7 +8,8 @@ local M = {}
 
 local STEP_S <const> = 0.5
 
--- The first signal lets a capture finish its chunk, so that it can be resumed; the second doesn't wait.
+-- The first signal lets a capture finish its chunk, so that it can be resumed; the second doesn't
+-- wait.
 local function heed_signals(handle, report, seen)
   local count = sys.signals() - report.signals_before
   if count > seen then

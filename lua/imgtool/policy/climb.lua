@@ -1,8 +1,8 @@
---- The strategy of --auto-tune: a hill climber over workers and depth. Pure: a state and a snapshot of
---- progress in, settings out.
+--- The strategy of --auto-tune: a hill climber over workers and depth. Pure: a state and a snapshot
+--- of progress in, settings out.
 ---
---- It measures the rate with the settings in force for some seconds, then tries a neighbour for as long.
---- A neighbour that is faster by 3 % stays and the climb goes on in its direction; else the
+--- It measures the rate with the settings in force for some seconds, then tries a neighbour for as
+--- long. A neighbour that is faster by 3 % stays and the climb goes on in its direction; else the
 --- best settings come back and the next direction is tried. When no direction helps, it rests, and
 --- looks again later, for the data changes.
 local M = {}

@@ -14,8 +14,8 @@ local function base_name(path)
   return (path:gsub('/+$', ''):match('[^/]*$'))
 end
 
---- A name for the image of a device, without suffix: what people call the volume, else the disk, else the
---- device.
+--- A name for the image of a device, without suffix: what people call the volume, else the disk,
+--- else the device.
 ---@param identity table img.Identity
 ---@return string
 function M.of_source(identity)

@@ -45,7 +45,8 @@ function M.same_source(stored, now)
   return true
 end
 
--- Settings that an image keeps for its whole length: field of the job, member of the stored settings.
+-- Settings that an image keeps for its whole length: field of the job, member of the stored
+-- settings.
 local SETTINGS = {
   { 'block_size', 'block_bytes' }, { 'chunk_size', 'chunk_bytes' }, { 'hash', 'hash' },
   { 'level', 'level' }, { 'on_read_error', 'on_read_error' }, { 'uuid', 'uuid' },

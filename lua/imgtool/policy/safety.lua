@@ -1,6 +1,6 @@
---- When something is overwritten, and when that is refused (docs/SAFETY.md: R4, R5, R8). Pure: facts and
---- rules in; a decision, its reasons and a plan out. The last guard is in C: a block device is opened
---- exclusively.
+--- When something is overwritten, and when that is refused (docs/SAFETY.md: R4, R5, R8). Pure:
+--- facts and rules in; a decision, its reasons and a plan out. The last guard is in C: a block
+--- device is opened exclusively.
 local size = require 'imgtool.util.size'
 
 local M = {}
@@ -20,7 +20,8 @@ local function known(value) return value ~= nil and value ~= '' end
 -- What tells a disk or partition from another, in the order of what tells most.
 local IDENTITY = { { 'serial', 'serial number' }, { 'wwn', 'WWN' }, { 'part_guid', 'partition GUID' } }
 
---- Whether the target is what was imaged: true, false and the difference, or nil when nobody can say.
+--- Whether the target is what was imaged: true, false and the difference, or nil when nobody can
+--- say.
 ---@param image table serial, wwn, part_guid of the source that was imaged
 ---@param target table the same of the target
 ---@return boolean? same, string? difference
@@ -148,8 +149,8 @@ function M.reasons(d)
   return table.concat(out, '; ')
 end
 
---- What to do about the file of a new image: 'create', 'restart' (cut the incomplete one and begin anew)
---- or 'resume'; or nil, the reason and the code's word.
+--- What to do about the file of a new image: 'create', 'restart' (cut the incomplete one and begin
+--- anew) or 'resume'; or nil, the reason and the code's word.
 ---@param facts {path: string, type: string, partial: string, partial_type: string, is_source: boolean}
 ---@param rules {force: boolean, resume: boolean}
 ---@return string? action, string? reason, string? word

@@ -66,8 +66,8 @@ function M.workers(facts)
   return math.max(1, math.min(facts.cores, 4))
 end
 
---- Blocks in flight: 16 MiB of source for a fast disk's queue, but at least two blocks for each worker and
---- two for the ends; each block takes twice its size, all together at most the budget.
+--- Blocks in flight: 16 MiB of source for a fast disk's queue, but at least two blocks for each
+--- worker and two for the ends; each block takes twice its size, all together at most the budget.
 ---@param facts {workers: integer, block_bytes: integer, budget_bytes: integer}
 function M.depth(facts)
   local wanted = math.max(16 * MiB // facts.block_bytes, 2 * facts.workers + 2)
@@ -110,8 +110,9 @@ function M.choose(facts, asked)
   return { block_bytes = block, chunk_bytes = chunk, workers = workers, depth = depth }
 end
 
--- What a strategy may change while a job runs, with the limits of img.pipeline. Not the level: it is in
--- the image's settings, and blocks that depend on timing would make a resumed image another one.
+-- What a strategy may change while a job runs, with the limits of img.pipeline. Not the level: it
+-- is in the image's settings, and blocks that depend on timing would make a resumed image another
+-- one.
 local LIVE = { workers = { 1, 64 }, depth = { 2, 1024 }, max_bytes_per_s = { 0, math.maxinteger } }
 
 --- What a strategy answered, held against the limits: settings for Job:set (nil: no change), or nil

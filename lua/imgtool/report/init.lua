@@ -1,5 +1,5 @@
---- Where messages go. stdout carries data or the answer, stderr everything else; with --json events are
---- objects, one a line, on stdout, or on stderr when stdout carries data.
+--- Where messages go. stdout carries data or the answer, stderr everything else; with --json events
+--- are objects, one a line, on stdout, or on stderr when stdout carries data.
 local fail = require 'imgtool.util.fail'
 local json = require 'imgtool.report.json'
 local progress = require 'imgtool.report.progress'

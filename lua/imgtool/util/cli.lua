@@ -1,8 +1,8 @@
 --- The command line of one command: from its list of arguments to an argparse parser and to values.
 ---
---- An argument: name (the key of its value); operand (NAME) or option (--x) with argname, or flag (--x)
---- with value (default true); doc; convert (text to value, or nil and a message); choices, default_text
---- (for documentation); many (an operand that takes the rest); required.
+--- An argument: name (the key of its value); operand (NAME) or option (--x) with argname, or flag
+--- (--x) with value (default true); doc; convert (text to value, or nil and a message); choices,
+--- default_text (for documentation); many (an operand that takes the rest); required.
 local argparse = require 'argparse'
 local check = require 'imgtool.job.check'
 local nearest = require 'imgtool.util.nearest'

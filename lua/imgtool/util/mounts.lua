@@ -39,7 +39,8 @@ function M.read()
   return M.parse(read_file('/proc/self/mountinfo') or '')
 end
 
---- The mount that holds an absolute path: the one with the longest point above it, the last of equals.
+--- The mount that holds an absolute path: the one with the longest point above it, the last of
+--- equals.
 ---@param mounts table[]
 ---@param path string
 function M.holding(mounts, path)
@@ -86,8 +87,8 @@ local function loops_over(path)
   return out
 end
 
---- Kernel names of a device, its partitions and what is stacked on them; of a file, those of the loop
---- devices over it.
+--- Kernel names of a device, its partitions and what is stacked on them; of a file, those of the
+--- loop devices over it.
 ---@param identity table img.Identity
 ---@param path string absolute, without links
 ---@return string[]
