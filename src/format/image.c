@@ -131,6 +131,18 @@ static int open_tail(struct image *i, struct err *e)
 	return 0;
 }
 
+/* The seek table's length follows from the number of frames: those of a chunk, and five others. */
+static uint64_t seek_table_len(const struct image *i)
+{
+	uint64_t frames = 5;
+
+	for (uint64_t n = 0; n < i->facts.chunks; n++)
+		frames += 2 + (uint64_t)image_indx(i, n).entries;
+	return frames > SEEK_MAX_FRAMES
+		? 0
+		: SEEK_HEAD_BYTES + frames * SEEK_ENTRY_BYTES + SEEK_FOOTER_BYTES;
+}
+
 static int open_indx(struct image *i, struct err *e)
 {
 	const struct layout_tail *t = &i->facts.tail;
@@ -147,6 +159,8 @@ static int open_indx(struct image *i, struct err *e)
 		data_bytes += image_indx(i, n).data_bytes;
 	if (data_bytes != t->kind_bytes[ENTRY_DATA])
 		return tail_bad(i, "data bytes (INDX has others)", e);
+	if (t->seek_len != seek_table_len(i))
+		return tail_bad(i, "seek table length (INDX has other frames)", e);
 	return 0;
 }
 

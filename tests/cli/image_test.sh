@@ -94,7 +94,7 @@ check '--parallel 7, --pipeline-depth 100' with --parallel 7 --pipeline-depth 10
 same_file "$TMP/with.zst" "$TMP/used.zst" 'give the same image too'
 rm "$TMP/with.zst"
 "$IMGTOOL" image --json --parallel 3 --pipeline-depth 9 "$src" "$TMP/with.zst" >"$TMP/events"
-check_eq "$(last_progress "$TMP/events" -c '[.workers, .depth]')" '[3,9]' \
+check_eq "$(last_progress "$TMP/events" '[.workers, .depth]')" '[3,9]' \
 	'and are in force'
 "$IMGTOOL" image --json --force --max-throughput 300M "$src" "$TMP/with.zst" >"$TMP/events"
 check_eq "$(last_progress "$TMP/events" .max_bytes_per_s)" 314572800 \
@@ -158,7 +158,8 @@ check_eq "$(jq -r .event <"$TMP/events" | sort -u | paste -sd' ')" 'image progre
 	'--json gives events'
 check_eq "$(last_progress "$TMP/events" '[.state, .percent, .done_bytes == .total_bytes] | @csv')" \
 	'"done",100,true' 'the last progress is the end'
-check_eq "$(events image <"$TMP/events" | jq '.data_bytes + .zero_bytes + .free_bytes + .bad_bytes == .source_bytes')" \
+check_eq "$(events image <"$TMP/events" |
+	jq '.data_bytes + .zero_bytes + .free_bytes + .bad_bytes == .source_bytes')" \
 	true 'R7: every byte is accounted for'
 check_eq "$(events image <"$TMP/events" | jq -r .root)" \
 	"$(info_of "$TMP/j.zst" .root)" 'the root hash'

@@ -11,7 +11,8 @@ check_grep '^no module is overridden$' "$TMP/out" '--verbose: there is no overri
 
 mkdir -p "$TMP/over/imgtool/cmd"
 cat >"$TMP/over/imgtool/cmd/list.lua" <<'LUA'
-return { name = 'list', summary = 'overridden', args = {}, run = function() return nil, 'mine', 11 end }
+local function run() return nil, 'mine', 11 end
+return { name = 'list', summary = 'overridden', args = {}, run = run }
 LUA
 export IMGTOOL_LUA_PATH=$TMP/over
 check_status 11 'an override replaces a module' "$IMGTOOL" list

@@ -15,7 +15,8 @@ for options in '64M' '64M -c 512' '67111424 -c 65536'; do
 	check "an NTFS volume is imaged ($options)" "$IMGTOOL" image "$src" "$img"
 	same_file "$src" "$TMP/before" 'R1: the source is as it was'
 	"$IMGTOOL" info --json "$img" >"$TMP/facts"
-	check_eq "$(jq -r '[.head.map.kind, .head.source.file_system.type, .head.source.file_system.label] | join(" ")' "$TMP/facts")" \
+	check_eq "$(jq -r '.head | [.map.kind, .source.file_system.type,
+		.source.file_system.label] | join(" ")' "$TMP/facts")" \
 		'used ntfs Fixture' 'only what is used'
 	check 'verify' "$IMGTOOL" verify -q "$img"
 	check 'zstd takes the image' zstd -tq "$img"
@@ -24,7 +25,7 @@ for options in '64M' '64M -c 512' '67111424 -c 65536'; do
 		nok 'zstd restores the same'
 	check 'R2: used clusters are equal, free ones empty' python3 \
 		"$TESTS_DIR/cli/compare_blocks.py" ntfs "$src" "$TMP/restored"
-	# R3: the last sector of the partition is the backup of the boot sector, outside all clusters.
+	# R3: the last sector of the partition is the backup of the boot sector, in no cluster.
 	check_eq "$(tail -c 512 "$TMP/restored" | od -An -tx1 | md5sum)" \
 		"$(tail -c 512 "$src" | od -An -tx1 | md5sum)" \
 		'R3: the backup boot sector is there'

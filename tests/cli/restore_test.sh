@@ -76,8 +76,9 @@ check_fails 'R7: it does not get its name' test -e "$TMP/small.raw"
 cp "$img" "$TMP/bad.zst"
 read -r file_offset offset \
 	<<<"$("$IMGTOOL" repl "$img" <<'LUA'
-for n = 0, 1 do for _, x in ipairs(img:chunk(n).entries) do if x.kind == 'data' then e = x end end \
-	end
+for n = 0, 1 do
+  for _, x in ipairs(img:chunk(n).entries) do if x.kind == 'data' then e = x end end
+end
 print(e.file_offset + e.stored // 2, e.offset)
 LUA
 	)"

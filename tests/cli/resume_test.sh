@@ -32,7 +32,7 @@ for signal in INT TERM; do
 	kill -$signal $PID
 	ended 130 "SIG$signal ends a run with 130"
 	check_grep \
-		'cancelled after [0-9]+ of [0-9]+ bytes; .*\.partial is incomplete, --resume goes on with it' \
+		'cancelled after [0-9]+ of [0-9]+ bytes; \S+ is incomplete, --resume goes on' \
 		"$TMP/run.err" 'it says how to go on'
 	check_fails 'R7: the image has no name yet' test -e "$img"
 	check_status 7 'R7: nobody takes it for an image' "$IMGTOOL" verify "$img.partial"

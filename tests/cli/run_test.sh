@@ -53,7 +53,8 @@ check_eq "$(cat "$TMP/out")" '' 'print is not shown'
 
 script jobs <<'LUA'
 local src, dir = ...
-local one = job { source = src, target = dir .. '/', name = 'one', chunk_size = 2 * MiB, workers = 1 }
+local one = job { source = src, target = dir .. '/', name = 'one', chunk_size = 2 * MiB,
+  workers = 1 }
 assert(one.code == 0 and one.image == dir .. '/one.img.zst' and one.source_bytes == 64 * MiB)
 local two = job { action = 'verify', source = one.image, quick = true, sample = 50, seed = 3 }
 assert(two.damaged_count == 0 and two.blocks_checked > 0 and two.blocks_checked < two.blocks)
@@ -135,7 +136,8 @@ check_eq "$(events error <"$TMP/out" | jq -c '[.code, .word]')" '[13,"script"]' 
 script tuned <<'LUA'
 local src, target = ...
 local asked = 0
-local result = job { source = src, target = target, workers = 1, pipeline_depth = 4, max_throughput = '8M',
+local result = job { source = src, target = target, workers = 1, pipeline_depth = 4,
+  max_throughput = '8M',
   tune = function(now)
     asked = asked + 1
     assert(now.state == 'running' and now.total_bytes > 0)
@@ -147,7 +149,8 @@ check 'a strategy changes settings while the job runs' "$IMGTOOL" run "$TMP/tune
 	"$TMP/tuned.zst"
 fails 13 "'level' is no live setting" 'a strategy that wants what can not be' <<'LUA'
 local src, dir = ...
-job { source = src, target = dir .. '/t.zst', max_throughput = '8M', tune = function() return { level = 9 } end }
+job { source = src, target = dir .. '/t.zst', max_throughput = '8M',
+  tune = function() return { level = 9 } end }
 LUA
 check_grep 't\.zst\.partial is incomplete, --resume goes on with it' "$TMP/err" \
 	'the image can be resumed'
@@ -158,6 +161,17 @@ local src, dir = ...
 job { source = src, target = dir .. '/t.zst', max_throughput = '8M', tune = function()
   error 'my strategy' end }
 LUA
+
+image_quietly "$src" "$TMP/whole.zst"
+for action in verify restore export; do
+	target="target = dir .. '/tuned', force = true,"
+	[ $action = verify ] && target=
+	fails 13 'asked for' "$action asks its strategy" <<LUA
+local src, dir = ...
+job { action = '$action', source = '$TMP/whole.zst', $target max_throughput = '6M', pipeline_depth = 4,
+  tune = function() error 'asked for' end }
+LUA
+done
 
 # --auto-tune: a run of some seconds, in which it tries another setting.
 "$IMGTOOL" image --json --auto-tune --parallel 1 --pipeline-depth 8 --max-throughput 5M "$src" \

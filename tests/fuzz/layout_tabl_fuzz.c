@@ -34,6 +34,19 @@ static const struct layout_head heads[] = {
 		.hash = HASH_XXH3 },
 };
 
+/* Does the range meet one that could not be read? */
+static bool meets_bad(const struct layout_tabl *t, uint64_t off, uint64_t len)
+{
+	for (uint32_t i = 0; i < t->bad_ranges; i++) {
+		uint64_t bad_off, bad_len;
+
+		layout_bad_at(t, i, &bad_off, &bad_len);
+		if (bad_off < off + len && off < bad_off + bad_len)
+			return true;
+	}
+	return false;
+}
+
 /* Is the range inside one that could not be read? */
 static bool is_bad(const struct layout_tabl *t, uint64_t off, uint64_t len)
 {
@@ -63,6 +76,8 @@ static void check_table(const struct layout_tabl *t, const struct layout_head *h
 			must(len <= HOLE_MAX_BYTES && x.stored == hole_stored_bytes(len));
 		if (x.kind == ENTRY_BAD)
 			must(is_bad(t, off, len));
+		if (x.kind == ENTRY_ZERO || x.kind == ENTRY_FREE)
+			must(!meets_bad(t, off, len));
 		off += len;
 		stored += x.stored;
 	}

@@ -87,8 +87,8 @@ describe('imgtool.job.check', function()
   end)
 
   it('knows the actions', function()
-    assert.equal("job.action: 'imgae' is none of image, verify, restore, export, repair, did you mean"
-      .. " 'image'?", refused { action = 'imgae' })
+    assert.equal("job.action: 'imgae' is none of image, verify, restore, export, repair, did you"
+      .. " mean 'image'?", refused { action = 'imgae' })
   end)
 
   it('checks types and limits', function()

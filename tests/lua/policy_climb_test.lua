@@ -41,8 +41,8 @@ describe('imgtool.policy.climb', function()
   end)
 
   it('stays where nothing helps, and rests', function()
-    local now, trace = simulate(function() return 100000000 end, { workers = 2, depth = 16 }, LIMITS,
-      55)
+    local now, trace = simulate(function() return 100000000 end, { workers = 2, depth = 16 },
+      LIMITS, 55)
     assert.equal(2, now.workers)
     assert.equal(16, now.depth)
     -- A trial in each direction and the way back: nothing more while it rests.

@@ -35,7 +35,8 @@ describe('imgtool.policy.naming', function()
     assert.equal('/b/Data.img.zst', path { target = '/b', is_directory = true })
     assert.equal('/b/Data.img.zst', path { target = '/b///', is_directory = true })
     assert.equal('/b/monday.img.zst', path { target = '/b/', is_directory = true, name = 'monday' })
-    assert.equal('/b/etc-x.img.zst', path { target = '/b/', is_directory = true, name = '../etc/x' })
+    assert.equal('/b/etc-x.img.zst',
+      path { target = '/b/', is_directory = true, name = '../etc/x' })
     assert.equal('/Data.img.zst', path { target = '/', is_directory = true })
   end)
 

@@ -99,8 +99,8 @@ describe('imgtool.policy.safety, restore', function()
   it('names all reasons in one line', function()
     local d = decide(target { in_use = true, holders = 'swap', size_bytes = 5 }, { free = 'leave' })
     assert.equal(3, #d.refusals)
-    assert.equal('/dev/sdb2 is in use: swap; /dev/sdb2 is too small: 5 bytes, the image has 1000448;'
-      .. ' /dev/sdb2 would be overwritten (--yes-destroy S1 allows it)', safety.reasons(d))
+    assert.equal('/dev/sdb2 is in use: swap; /dev/sdb2 is too small: 5 bytes, the image has'
+      .. ' 1000448; /dev/sdb2 would be overwritten (--yes-destroy S1 allows it)', safety.reasons(d))
   end)
 
   it('says what it would do', function()

@@ -36,8 +36,8 @@ describe('imgtool.policy.tuning', function()
   it('takes larger chunks where there would be too many', function()
     local chunk = tuning.choose(facts { source_bytes = 1024 * TiB }, {}).chunk_bytes
     assert.equal(1 * GiB, chunk)
-    chunk = tuning.choose(facts { source_bytes = 4096 * TiB }, { block_size = 16 * MiB }).chunk_bytes
-    assert.equal(4 * GiB, chunk)
+    local large = tuning.choose(facts { source_bytes = 4096 * TiB }, { block_size = 16 * MiB })
+    assert.equal(4 * GiB, large.chunk_bytes)
   end)
 
   it('keeps to the blocks that a chunk may have', function()
@@ -102,7 +102,8 @@ describe('imgtool.policy.tuning', function()
     assert.same({ workers = 64, depth = 1024 }, tuning.check_answer { workers = 99, depth = 1e6 })
     local cases = {
       { 7, 'gives a table or nil' }, { { level = 3 }, "'level' is no live setting" },
-      { { workers = 0 }, 'workers: 0 is no setting' }, { { depth = 1.5 }, 'depth: 1.5 is no setting' },
+      { { workers = 0 }, 'workers: 0 is no setting' },
+      { { depth = 1.5 }, 'depth: 1.5 is no setting' },
       { { depth = 'x' }, 'depth: x is no setting' },
     }
     for _, case in ipairs(cases) do

@@ -137,7 +137,7 @@ volume() { # SECTOR CLUSTER: one volume through its life
 	# With $Bitmap all zeros but its first bytes the walk alone must do.
 	wipe_bitmap "$LOOP" "$cluster"
 	check "$what: dirty, with a wiped bitmap" map_of "$LOOP"
-	check_grep 'clusters in use were missing in \$Bitmap' "$TMP/map" "$what: the note says so"
+	check_grep 'clusters in use were missing in .Bitmap' "$TMP/map" "$what: the note says so"
 	rebuild "$LOOP" "$TMP/map" "$TMP/rebuilt"
 	mount_ntfs "$TMP/rebuilt" "$TMP/copy" ro
 	sums "$TMP/copy" >"$TMP/copy.sums"

@@ -48,7 +48,8 @@ try_fs() { # KIND MKFS... : the main job with one file system
 	umount "$TMP/mnt"
 
 	check "$kind: image" "$IMGTOOL" image "$source" "$img"
-	check_eq "$(info_of "$img" '[.head.map.kind, .head.source.kind, .head.source.file_system.uuid] | join(" ")')" \
+	check_eq "$(info_of "$img" \
+		'.head | [.map.kind, .source.kind, .source.file_system.uuid] | join(" ")')" \
 		"used loop $(blkid -o value -s UUID "$source")" \
 		"$kind: used only, with its identity"
 	check "$kind: verify" "$IMGTOOL" verify -q "$img"
@@ -231,20 +232,21 @@ for free in leave zero discard; do
 done
 
 # ---- A partition ----
-disk parted 64M
+LOOP=none
 if command -v sfdisk >/dev/null; then
-	losetup -d "$LOOP"
+	truncate -s 64M "$TMP/parted"
 	printf '%s\n' 'label: gpt' 'start=2048, size=65536, name=first' \
 		'start=67584, size=49152, name="second part"' |
 		sfdisk -q "$TMP/parted"
-	LOOP=$(losetup --find --show --partscan "$TMP/parted")
+	loop_of "$TMP/parted" --partscan
 	wait_until test -b "${LOOP}p2" || true
 fi
 if [ -b "${LOOP}p2" ]; then
 	mkfs.ext4 -q -F -L second "${LOOP}p2"
 	check 'a partition is imaged' image_quietly "${LOOP}p2" "$TMP/"
 	check 'after its label' test -f "$TMP/second.img.zst"
-	check_eq "$(info_of "$TMP/second.img.zst" '.head.source | [.kind, .partition.number, .partition.name, .partition.guid] | join(" ")')" \
+	check_eq "$(info_of "$TMP/second.img.zst" '.head.source |
+		[.kind, .partition.number, .partition.name, .partition.guid] | join(" ")')" \
 		"partition 2 second part $(blkid -p -o value -s PART_ENTRY_UUID "${LOOP}p2")" \
 		'with its identity'
 	"$IMGTOOL" list --json >"$TMP/list"

@@ -336,16 +336,14 @@ int format_run(const char *fmt, ...)
 
 /* ---- The log ---- */
 
-#define NOTES_MAX 200000
-
 struct log {
 	struct dev dev;
 	uint8_t *bytes;
 	uint64_t capacity;
 	/* Locks: only this one, for all below. */
 	pthread_mutex_t lock;
-	struct format_note notes[NOTES_MAX];
-	size_t count;
+	struct format_note *notes;
+	size_t count, room;
 	uint64_t now;
 };
 
@@ -355,7 +353,11 @@ static size_t begin(struct dev *d, enum format_op op, uint64_t off, uint64_t len
 	size_t i;
 
 	pthread_mutex_lock(&g->lock);
-	assert_true(g->count < NOTES_MAX);
+	if (g->count == g->room) {
+		g->room = g->room * 2 + 64;
+		g->notes = realloc(g->notes, g->room * sizeof(*g->notes));
+		assert_non_null(g->notes);
+	}
 	i = g->count++;
 	g->notes[i] = (struct format_note){ op, off, len, ++g->now, 0 };
 	pthread_mutex_unlock(&g->lock);
@@ -417,6 +419,7 @@ static void log_close(struct dev *d)
 
 	pthread_mutex_destroy(&g->lock);
 	free(g->bytes);
+	free(g->notes);
 	dev_fini(d);
 	free(g);
 }

@@ -217,6 +217,12 @@ static void test_dirty_with_extension_records(void **state)
 	map_free(clean);
 }
 
+/* What ntfs-3g says to mounting it for writing: 0, 14 hibernated or cached, 15 unclean. */
+static void probe_says(const char *path, int status)
+{
+	assert_int_equal(NTFS_RUN(NULL, 0, "ntfs-3g.probe", "--readwrite", path), status);
+}
+
 static void test_journal(void **state)
 {
 	const char *path = volume();
@@ -226,17 +232,22 @@ static void test_journal(void **state)
 	(void)state;
 	ntfs_write_journal(path, 1, 1, true);
 	same_as(clean, path, "");
+	probe_says(path, 0);
 	ntfs_write_journal(path, 1, 1, false);
 	refused(path, "not replayed", "dirty journal");
+	probe_says(path, 15);
 	ntfs_set_flags(path, 1);
 	refused(path, "not replayed", "dirty volume; dirty journal");
 	ntfs_set_flags(path, 0);
 	ntfs_write_journal(path, 2, 0, true);
 	refused(path, "fast startup", "journal in use by Windows");
+	probe_says(path, 14);
 	ntfs_write_journal(path, 2, 0, false);
 	refused(path, "fast startup", "journal in use by Windows");
+	probe_says(path, 14);
 	ntfs_write_journal(path, 3, 0, true);
 	refused(path, "$LogFile", "damaged journal");
+	probe_says(path, 15);
 	ntfs_write_journal(path, 1, 1, true);
 	ntfs_poke(path, ntfs_file_offset(path, 2) + 8, zeros, 500);
 	ntfs_poke(path, ntfs_file_offset(path, 2) + 4096 + 8, zeros, 500);
@@ -260,13 +271,17 @@ static void test_hibernated(void **state)
 	(void)state;
 	put_hiberfile(path, "hiberfil.sys", "hibr", 200000);
 	refused(path, "hiberfil.sys", note);
+	probe_says(path, 14);
 	put_hiberfile(path, "hiberfil.sys", "HIBR", 200000);
 	refused(path, "hiberfil.sys", note);
+	probe_says(path, 14);
+	/* ntfs-3g does not see this one; Windows would. */
 	put_hiberfile(path, "HIBERFIL.SYS", "HIBR", 200000);
 	refused(path, "hiberfil.sys", note);
 	/* Too short to say otherwise: as libntfs-3g, on the safe side. */
 	put_hiberfile(path, "hiberfil.sys", "", 100);
 	refused(path, "hiberfil.sys", note);
+	probe_says(path, 14);
 	/* Woken up again, or never used. */
 	put_hiberfile(path, "hiberfil.sys", "wake", 200000);
 	map_free(taken(path, ""));

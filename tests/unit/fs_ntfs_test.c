@@ -333,14 +333,14 @@ static uint64_t free_bytes_by_ntfsinfo(const char *path)
 static void check_huge(const char *path, long max_kib)
 {
 	struct cost c = cost_of(path, free_bytes_by_ntfsinfo(path));
+	const char *wrapper = getenv("TEST_WRAPPER");
+	bool measure = wrapper == NULL || wrapper[0] == '\0'; /* not under valgrind */
 
-	assert_true(c.seconds < 30);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-	if (c.peak_kib > max_kib)
-		fail_msg("%ld KiB of memory", c.peak_kib);
-#else
-	(void)max_kib;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	measure = false;
 #endif
+	if (measure && (c.seconds > 30 || c.peak_kib > max_kib))
+		fail_msg("%.1f seconds, %ld KiB of memory", c.seconds, c.peak_kib);
 }
 
 /* LESSONS 1: the bitmap (64 MiB) is larger than any buffer. */

@@ -530,6 +530,62 @@ static void test_tabl_refusals(void **state)
 		"a hole in a bad range");
 }
 
+/* A bad range may lie in data, in whole or in part of a bad entry's, never in zeros or free space. */
+static void test_tabl_bad_places(void **state)
+{
+	static const struct {
+		uint64_t off, len;
+		enum entry_kind first, second; /* one block each, of 64 KiB */
+		const char *part;	       /* NULL: it is good */
+	} cases[] = {
+		{ 0, 1, ENTRY_DATA, ENTRY_ZERO, NULL },
+		{ 65535, 1, ENTRY_DATA, ENTRY_ZERO, NULL },
+		{ 65536, 1, ENTRY_DATA, ENTRY_ZERO, "a hole in a bad range" },
+		{ 65535, 2, ENTRY_DATA, ENTRY_FREE, "a hole in a bad range" },
+		{ 131071, 1, ENTRY_DATA, ENTRY_FREE, "a hole in a bad range" },
+		{ 65536, 1, ENTRY_ZERO, ENTRY_DATA, NULL },
+		{ 65535, 1, ENTRY_ZERO, ENTRY_DATA, "a hole in a bad range" },
+		{ 0, 65536, ENTRY_BAD, ENTRY_ZERO, NULL },
+		{ 0, 65537, ENTRY_BAD, ENTRY_ZERO, "a hole in a bad range" },
+		{ 0, 65537, ENTRY_BAD, ENTRY_DATA, NULL },
+		{ 0, 131072, ENTRY_BAD, ENTRY_BAD, NULL },
+		{ 0, 131071, ENTRY_BAD, ENTRY_BAD, "not covered" },
+		{ 1, 131071, ENTRY_BAD, ENTRY_BAD, "not covered" },
+		{ 65536, 65536, ENTRY_BAD, ENTRY_BAD, "not covered" },
+		{ 0, 65536, ENTRY_DATA, ENTRY_BAD, "not covered" },
+	};
+	struct layout_head h = sample_head();
+
+	(void)state;
+	h.source_bytes = h.chunk_bytes = 2 * 65536;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		const enum entry_kind kinds[2] = { cases[i].first, cases[i].second };
+		uint8_t body[E(2) + 16] = { 0 };
+		uint64_t stored = 0;
+		struct layout_tabl t;
+		struct err e;
+		int rc;
+
+		put(body + 16, 8, h.source_bytes);
+		put(body + 32, 4, 2);
+		put(body + 36, 4, 1);
+		for (int k = 0; k < 2; k++) {
+			struct layout_entry x = { kinds[k], 1, 14, NULL };
+
+			layout_entry_encode(&x, 16, body + E(k));
+			stored += 14;
+		}
+		put(body + 24, 8, stored);
+		put(body + E(2), 8, cases[i].off);
+		put(body + E(2) + 8, 8, cases[i].len);
+		rc = layout_tabl_decode(body, sizeof(body), &h, &t, &e);
+		if (cases[i].part == NULL)
+			assert_fine(rc, &e);
+		else
+			assert_error(rc, ERR_DAMAGED, &e, cases[i].part);
+	}
+}
+
 /* A hole over 512 MiB is refused, one of 512 MiB is not. */
 static void test_tabl_long_hole(void **state)
 {
@@ -743,6 +799,7 @@ int main(void)
 		cmocka_unit_test(test_chnk),
 		cmocka_unit_test(test_tabl),
 		cmocka_unit_test(test_tabl_refusals),
+		cmocka_unit_test(test_tabl_bad_places),
 		cmocka_unit_test(test_tabl_long_hole),
 		cmocka_unit_test(test_indx),
 		cmocka_unit_test(test_tail),

@@ -43,7 +43,7 @@ static void make_scratch(void)
 void ntfs_need_tools(void)
 {
 	static const char *const tools[] = { "mkntfs", "ntfscp", "ntfscat", "ntfsinfo",
-		"ntfscluster", "ntfstruncate", "ntfsfix", "partclone.ntfs" };
+		"ntfscluster", "ntfstruncate", "ntfsfix", "ntfs-3g.probe", "partclone.ntfs" };
 
 	/* mkntfs and partclone are not on an ordinary user's path. */
 	setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);

@@ -235,7 +235,7 @@ static void test_random_cuts(void **state)
 		struct whole x;
 
 		whole_init(&x, shapes[i].size, shapes[i].block, shapes[i].chunk, (uint32_t)i + 50);
-		for (int k = 0; k < 60; k++)
+		for (int k = 0; k < 40; k++)
 			check_cut(&x, format_random(&rnd) % x.len, rnd);
 		for (int k = 0; k < 20; k++)
 			check_garbage(&x, HEAD_BYTES + format_random(&rnd) % (x.len - HEAD_BYTES),
@@ -288,7 +288,7 @@ static void test_flipped_bits(void **state)
 		x.s.kinds[i] = x.s.kinds[i] == ENTRY_BAD ? ENTRY_FREE : x.s.kinds[i];
 	x.s.bad_count = 0;
 	whole_load(&x);
-	for (int k = 0; k < 2000; k++) {
+	for (int k = 0; k < 800; k++) {
 		size_t cut = HEAD_BYTES + 1 + format_random(&rnd) % (x.len - HEAD_BYTES - 1);
 		size_t bit = HEAD_BYTES * 8 + format_random(&rnd) % ((cut - HEAD_BYTES) * 8);
 		struct dev *d = open_cut(&x, cut, NULL, 0);
@@ -303,8 +303,8 @@ static void test_flipped_bits(void **state)
 		assert_whole_but(&x, d, bit, cut);
 		dev_close(d);
 	}
-	print_message("# %d of 2000 bits did not matter\n", kept);
-	assert_true(kept < 40);
+	print_message("# %d of 800 bits did not matter\n", kept);
+	assert_true(kept < 20);
 	whole_fini(&x);
 }
 
@@ -314,7 +314,7 @@ static void test_many_interruptions(void **state)
 	uint32_t rnd = 1234;
 
 	(void)state;
-	for (int round = 0; round < 40; round++) {
+	for (int round = 0; round < 16; round++) {
 		const size_t shape = (size_t)round % 4;
 		struct whole x;
 		struct dev *d;

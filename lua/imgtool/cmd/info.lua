@@ -54,7 +54,8 @@ function M.chunk(opened, number)
   return out
 end
 
-local CHUNK_HEAD = { 'CHUNK', 'OFFSET', 'LENGTH', 'FRAMES', 'STORED', 'DATA', 'ZERO', 'FREE', 'BAD' }
+local CHUNK_HEAD = { 'CHUNK', 'OFFSET', 'LENGTH', 'FRAMES', 'STORED', 'DATA', 'ZERO', 'FREE',
+  'BAD' }
 local ALL_RIGHT = { true, true, true, true, true, true, true, true, true }
 
 local function chunk_row(c)

@@ -131,7 +131,9 @@ local function run(values)
   local content <close> = opened and fail.try(opened:device()) or nil
   local env = M.environment(opened, content)
   local interactive = sys.isatty(0)
-  if interactive then io.stderr:write('imgtool ', sys.version().imgtool, ': help, Ctrl-D ends\n') end
+  if interactive then
+    io.stderr:write('imgtool ', sys.version().imgtool, ': help, Ctrl-D ends\n')
+  end
   loop(env, interactive and terminal_reader(env) or pipe_reader())
   return true
 end

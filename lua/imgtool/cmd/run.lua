@@ -6,8 +6,10 @@ local M = {
   name = 'run',
   summary = 'Run a job script: Lua that says what to image, verify and restore',
   args = {
-    { name = 'script', operand = 'SCRIPT', required = true, doc = 'The script (docs/job-files.md).' },
-    { name = 'arguments', operand = 'ARGS', many = true, doc = 'What the script gets as its arguments.' },
+    { name = 'script', operand = 'SCRIPT', required = true,
+      doc = 'The script (docs/job-files.md).' },
+    { name = 'arguments', operand = 'ARGS', many = true,
+      doc = 'The arguments of the script; -- before those that begin with a dash.' },
     { name = 'dry_run', flag = '--dry-run',
       doc = 'Let each job that writes only check everything and print its plan.' },
     table.unpack(cli.reporting),

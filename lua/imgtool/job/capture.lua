@@ -25,7 +25,9 @@ local try = fail.try
 local function plan_file(job, identity)
   if job.target == '-' then
     for _, name in ipairs { 'resume', 'force', 'name' } do
-      if job.given[name] then fail.raise('usage', '%s has no meaning when the image goes to stdout', name) end
+      if job.given[name] then
+        fail.raise('usage', '%s has no meaning when the image goes to stdout', name)
+      end
     end
     if job.verify ~= 'none' then
       fail.raise('usage', 'an image that goes to stdout can\'t be read back to verify it')

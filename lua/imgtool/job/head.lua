@@ -35,8 +35,8 @@ local function source_of(facts)
 end
 
 --- HEAD's text as a table.
----@param facts {tool: string, host: string, created_s: integer, path: string, identity: img.Identity, info: table, fs: img.FsReport, note: string?}
----@param settings {level: integer, hash: string, block_bytes: integer, chunk_bytes: integer, on_read_error: string}
+---@param facts table tool, host, created_s, path, identity, info (of the device), fs, note
+---@param settings table level, hash, block_bytes, chunk_bytes, on_read_error
 ---@return table
 function M.text(facts, settings)
   local notes = {}

@@ -37,7 +37,8 @@ local function limiter()
   local function hook()
     left = left - STEP
     if left < 0 then
-      error(('more than %d instructions between two jobs: an endless loop?'):format(INSTRUCTIONS), 2)
+      error(('more than %d instructions between two jobs: an endless loop?')
+        :format(INSTRUCTIONS), 2)
     end
   end
   local limit = {}

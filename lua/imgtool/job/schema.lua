@@ -79,7 +79,8 @@ M.fields = {
   { name = 'sample', type = 'integer', actions = VERIFY, option = '--sample', argname = 'PERCENT',
     default = 10, min = 1, max = 100, doc = 'The percentage of blocks that --quick checks.' },
   { name = 'seed', type = 'integer', actions = VERIFY, option = '--seed', argname = 'N', min = 0,
-    default_text = 'a new one each time', doc = 'Chooses the sample: the same seed, the same blocks.' },
+    default_text = 'a new one each time',
+    doc = 'Chooses the sample: the same seed, the same blocks.' },
   { name = 'offset', type = 'size', actions = { export = true }, option = '--offset',
     argname = 'OFFSET', default = 0, min = 0, doc = 'Where in the source to begin, in bytes.' },
   { name = 'length', type = 'size', actions = { export = true }, option = '--length',
@@ -95,7 +96,8 @@ M.fields = {
     doc = 'At most so many bytes of the source a second; 0: no limit.' },
   { name = 'stall_timeout', type = 'integer', actions = ALL, option = '--stall-timeout',
     argname = 'SECONDS', default = 600, min = 0, max = 86400,
-    doc = 'Fail when no byte has moved for so long, and say what waits for what; 0: wait for ever.' },
+    doc = 'Fail when no byte has moved for so long, and say what waits for what; 0: wait for'
+      .. ' ever.' },
   { name = 'write_through', type = 'boolean', actions = IMAGE, option = '--write-through',
     default = false, doc = 'Make every buffer durable as it is written, not only at the commits.' },
   { name = 'on_read_error', type = 'choice', actions = WRITES, option = '--on-read-error',
@@ -117,8 +119,9 @@ M.fields = {
     doc = 'What becomes of free space on a block device: it stays as it is, is discarded where'
       .. ' the device can, or reads as zeros.' },
   { name = 'yes_destroy', type = 'text', actions = RESTORE, option = '--yes-destroy',
-    argname = 'NAME', doc = 'Confirms that a block device may be overwritten: its kernel name (sdb),'
-      .. ' path, serial number or WWN.' },
+    argname = 'NAME',
+    doc = 'Confirms that a block device may be overwritten: its kernel name (sdb), path, serial'
+      .. ' number or WWN.' },
   { name = 'force', type = 'boolean', actions = MAKES, option = '--force', default = false,
     doc = {
       image = 'Replace an existing image, or begin an incomplete one anew.',

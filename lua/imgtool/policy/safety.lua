@@ -18,7 +18,8 @@ end
 local function known(value) return value ~= nil and value ~= '' end
 
 -- What tells a disk or partition from another, in the order of what tells most.
-local IDENTITY = { { 'serial', 'serial number' }, { 'wwn', 'WWN' }, { 'part_guid', 'partition GUID' } }
+local IDENTITY = { { 'serial', 'serial number' }, { 'wwn', 'WWN' },
+  { 'part_guid', 'partition GUID' } }
 
 --- Whether the target is what was imaged: true, false and the difference, or nil when nobody can
 --- say.
@@ -151,7 +152,7 @@ end
 
 --- What to do about the file of a new image: 'create', 'restart' (cut the incomplete one and begin
 --- anew) or 'resume'; or nil, the reason and the code's word.
----@param facts {path: string, type: string, partial: string, partial_type: string, is_source: boolean}
+---@param facts table path, type, partial, partial_type, is_source
 ---@param rules {force: boolean, resume: boolean}
 ---@return string? action, string? reason, string? word
 function M.image_file(facts, rules)

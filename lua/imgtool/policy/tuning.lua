@@ -27,8 +27,8 @@ local function power_of_two(n)
 end
 
 --- The default chunk size for a source. Smaller than the schema's default where
---- - the source is small: about 16 chunks, so that an interrupted run has something to keep, but not
----   under 16 MiB, because each chunk costs some KiB in the file;
+--- - the source is small: about 16 chunks, so that an interrupted run has something to keep, but
+---   not under 16 MiB, because each chunk costs some KiB in the file;
 --- - the block is small: 65536 blocks at most;
 --- - memory is small: a chunk's table takes at most 1/64 of the budget.
 --- Larger where the source would have too many chunks.
@@ -88,7 +88,7 @@ end
 
 --- The settings of a job. `asked` holds what the user said: block_size, chunk_size, workers,
 --- pipeline_depth; what is not there is chosen.
----@param facts {cores: integer, memory_bytes: integer, source_bytes: integer, block_bytes: integer?}
+---@param facts table cores, memory_bytes, source_bytes, and block_bytes when it is fixed
 ---@param asked table
 ---@return {block_bytes: integer, chunk_bytes: integer, workers: integer, depth: integer}? settings
 ---@return string? reason

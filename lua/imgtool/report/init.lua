@@ -16,7 +16,7 @@ local Report = {}
 Report.__index = Report
 
 --- A report. `log_file` is appended to.
----@param options {json: boolean?, quiet: boolean?, verbose: boolean?, log_file: string?, data_on_stdout: boolean?}
+---@param options table json, quiet, verbose, data_on_stdout: booleans; log_file: a path
 ---@return table? report, string? message, integer? code
 function M.new(options)
   local self = setmetatable({

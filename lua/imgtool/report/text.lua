@@ -35,7 +35,8 @@ end
 function M.losses(losses, all)
   local lines = {}
   for _, loss in ipairs(losses) do
-    lines[#lines + 1] = ('  at %d, %d bytes: %s'):format(loss.offset, loss.length, M.clean(loss.why))
+    lines[#lines + 1] = ('  at %d, %d bytes: %s'):format(loss.offset, loss.length,
+      M.clean(loss.why))
   end
   if all > #losses then lines[#lines + 1] = ('  and %d more'):format(all - #losses) end
   return lines

@@ -9,7 +9,7 @@ end
 
 --- The mounts in a text of the form of /proc/self/mountinfo (proc(5)). Pure.
 ---@param text string
----@return {device: string, root: string, point: string, fs: string, source: string, writable: boolean}[]
+---@return table[] each with device (8:1), root, point, fs, source, writable
 function M.parse(text)
   local mounts = {}
   for line in text:gmatch('[^\n]+') do
