@@ -148,7 +148,7 @@ static int cmd_model(struct dev *d, char **argv)
 	if (model == NULL || buf == NULL || out == NULL)
 		return 99;
 	if (dev_read(d, 0, model, size, &e) < 0 || aio_open(d, 1, &a, &e) < 0)
-		return fail();
+		rc = fail();
 	for (int i = 0; i < 300 && rc == 0; i++)
 		rc = model_step(a, size, model, buf, &rnd);
 	aio_close(a);

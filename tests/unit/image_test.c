@@ -311,13 +311,15 @@ static void test_head(void **state)
 static void test_other_table(void **state)
 {
 	struct sample x, y;
+	uint32_t first;
 	uint8_t *indx;
+	size_t n;
 
 	(void)state;
 	sample_init(&x, 30 * 4096, 4096, 4 * 4096, 6);
 	sample_init(&y, 30 * 4096, 4096, 4 * 4096, 6);
 	indx = x.bytes + x.tail.indx_pos + RECORD_HEAD_BYTES + INDX_FIXED_BYTES;
-	for (uint32_t n = 0; n < get_le32(x.bytes + x.table_pos[1] + RECORD_HEAD_BYTES + 32); n++) {
+	for (n = 0; n < get_le32(x.bytes + x.table_pos[1] + RECORD_HEAD_BYTES + 32); n++) {
 		uint8_t *p =
 			x.bytes + x.table_pos[1] + RECORD_HEAD_BYTES + TABL_FIXED_BYTES + n * 28;
 
@@ -332,11 +334,19 @@ static void test_other_table(void **state)
 	refused(&x, ERR_DAMAGED, "root hash");
 	sample_fini(&x);
 
-	/* INDX with other numbers than the table. */
+	/* INDX with other numbers than the tables: those of two chunks exchanged. */
 	indx = y.bytes + y.tail.indx_pos + RECORD_HEAD_BYTES + INDX_FIXED_BYTES;
-	put_le32(indx + 20, get_le32(indx + 20) % 4 + 1);
+	for (n = 1; get_le32(indx + n * 48 + 20) == get_le32(indx + 20); n++)
+		assert_true(n < y.tail.chunks - 1);
+	first = get_le32(indx + 20);
+	put_le32(indx + 20, get_le32(indx + n * 48 + 20));
+	put_le32(indx + n * 48 + 20, first);
 	reseal(&y, REC_INDX, y.tail.indx_pos);
 	refused(&y, ERR_DAMAGED, "number of entries (INDX");
+	/* One more, so that there is another number of frames in the file. */
+	put_le32(indx + 20, get_le32(indx + 20) % 4 + 1);
+	reseal(&y, REC_INDX, y.tail.indx_pos);
+	refused(&y, ERR_DAMAGED, "seek table length (INDX");
 	sample_fini(&y);
 }
 
