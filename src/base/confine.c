@@ -245,7 +245,8 @@ void confine_end(struct confined *c, char *how, size_t how_len)
 	if (c->fd >= 0)
 		close(c->fd);
 	if (c->pid > 0) {
-		/* One that has ended by itself keeps its own status: it is a zombie until reaped. */
+		/* One that has ended by itself keeps its own status: it is a zombie until reaped.
+		 *  */
 		kill(c->pid, SIGKILL);
 		while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
 			;

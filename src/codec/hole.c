@@ -1,6 +1,7 @@
 /*
  * Hole frames: RFC 8878 frames made of RLE blocks of zeros (specification, section 5). Made from
- * their length alone, from any byte on, so that a frame of any length passes through a small buffer.
+ * their length alone, from any byte on, so that a frame of any length passes through a small
+ * buffer.
  */
 #include "base/mem.h"
 #include "codec/block.h"

@@ -24,8 +24,8 @@ void chunk_free(struct chunk *c);
 /* The chunk of this number, held once more; NULL when it is not there. */
 const struct chunk *chunk_cache_get(struct chunk_cache *k, uint64_t number);
 /*
- * Take the chunk over and hold it. When another thread has put in the same number meanwhile, that one is
- * returned, and this one freed.
+ * Take the chunk over and hold it. When another thread has put in the same number meanwhile, that
+ * one is returned, and this one freed.
  */
 const struct chunk *chunk_cache_put(struct chunk_cache *k, struct chunk *c);
 void chunk_cache_unref(struct chunk_cache *k, const struct chunk *c);

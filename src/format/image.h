@@ -70,9 +70,9 @@ int image_unpack(const struct image *i, struct unpacker *u, const struct chunk_e
 	const void *frame, void *dst, struct err *e);
 
 /*
- * What reading blocks never looks at: the SHA-256 over HEAD, tables and META equals TAIL's, CHNK and
- * the seek table hold, the totals are those of the tables. Reads every table. With every frame read
- * besides, no byte of the file is unchecked.
+ * What reading blocks never looks at: the SHA-256 over HEAD, tables and META equals TAIL's, CHNK
+ * and the seek table hold, the totals are those of the tables. Reads every table. With every
+ * frame read besides, no byte of the file is unchecked.
  */
 int image_check_root(struct image *i, struct err *e);
 

@@ -25,8 +25,8 @@ int image_read_table(const struct image *i, uint64_t number, struct record *r,
 	struct layout_tabl *t, struct err *e);
 
 /*
- * TAIL, wherever the file's end says that it is. For a file that has none: ERR_DAMAGED. Also used to
- * tell a complete image from one to be resumed.
+ * TAIL, wherever the file's end says that it is. For a file that has none: ERR_DAMAGED. Also used
+ * to tell a complete image from one to be resumed.
  */
 int image_find_tail(struct dev *file, const uint8_t run[8], struct layout_tail *t, uint64_t *pos,
 	struct err *e);

@@ -127,8 +127,8 @@ size_t layout_record_seal(uint8_t *frame, enum record_type type, uint64_t pos, c
 	uint32_t body_len);
 
 /*
- * Check a whole frame of exactly `len` bytes that stands at `pos`; *body and *body_len get its body.
- * run may be NULL (HEAD, where it is not known yet).
+ * Check a whole frame of exactly `len` bytes that stands at `pos`; *body and *body_len get its
+ * body. run may be NULL (HEAD, where it is not known yet).
  */
 int layout_record_open(const uint8_t *frame, size_t len, enum record_type type, uint64_t pos,
 	const uint8_t run[8], const uint8_t **body, uint32_t *body_len, struct err *e);

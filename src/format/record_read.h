@@ -14,8 +14,8 @@ struct record {
 
 /*
  * The record of this type at `pos`. Its length is taken from the record itself, and checked against
- * the type's limit and the end of the file before anything is allocated. run may be NULL. ERR_DAMAGED
- * names the file, the record, its position and the field that does not hold.
+ * the type's limit and the end of the file before anything is allocated. run may be NULL.
+ * ERR_DAMAGED names the file, the record, its position and the field that does not hold.
  */
 int record_read(struct dev *file, enum record_type type, uint64_t pos, const uint8_t run[8],
 	struct record *r, struct err *e);

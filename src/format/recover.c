@@ -178,7 +178,8 @@ static bool is_hole(const struct recover *r, size_t stored, uint64_t content)
 	return true;
 }
 
-/* The frame at the start of r->frame, of which n bytes are there. 0: taken, *stored gets its size. */
+/* The frame at the start of r->frame, of which n bytes are there. 0: taken, *stored gets its
+ * size. */
 static int walk_frame(struct recover *r, size_t n, uint64_t chunk_end, size_t *stored,
 	struct err *why, struct err *e)
 {

@@ -1,12 +1,12 @@
 /*
- * A table says how long its chunk is, and so where its CHNK begins; CHNK says where the table of the
- * chunk before is. Of that one, only the start is read here: it is read whole afterwards, in the
- * order in which the root hash wants it.
+ * A table says how long its chunk is, and so where its CHNK begins; CHNK says where the table of
+ * the chunk before is. Of that one, only the start is read here: it is read whole afterwards, in
+ * the order in which the root hash wants it.
  *
  * Where the links break (a record that does not hold), nothing behind can be used: the search goes
- * on below that place. So the whole file is passed at most once, even when it is garbage. There is no
- * other bound to the search: to read a file down to its start takes less time than to make the
- * image anew.
+ * on below that place. So the whole file is passed at most once, even when it is garbage. There
+ * is no other bound to the search: to read a file down to its start takes less time than to make
+ * the image anew.
  */
 #include "format/resume_find.h"
 

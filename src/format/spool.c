@@ -1,6 +1,6 @@
 /*
- * The memory is the end of the spool: when it is full, all of it goes to the end of the file, and it
- * is filled anew.
+ * The memory is the end of the spool: when it is full, all of it goes to the end of the file, and
+ * it is filled anew.
  */
 #include "format/spool.h"
 

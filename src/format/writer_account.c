@@ -1,6 +1,6 @@
 /*
- * What a writer keeps for the end of the image, chunk by chunk: root hash, INDX, seek table, totals.
- * Writing and resuming both come through here.
+ * What a writer keeps for the end of the image, chunk by chunk: root hash, INDX, seek table,
+ * totals. Writing and resuming both come through here.
  */
 #include <inttypes.h>
 

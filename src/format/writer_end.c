@@ -6,7 +6,8 @@
 
 #define SEEK_PIECE_BYTES (64 * KIB)
 
-/* The whole of META's text but for the header, the bad ranges and the words between: at most this. */
+/* The whole of META's text but for the header, the bad ranges and the words between: at most
+ * this. */
 #define META_FIXED_BYTES 1024
 /* "[4503599627370496,4503599627370496]," */
 #define META_RANGE_BYTES 40

@@ -1,11 +1,11 @@
 /*
  * Resuming: what is on the file is trusted only as far as it was checked.
  *
- * (1) HEAD must be whole, and what the caller wants to write; a file that is no image is left alone.
- * (2) The last table that holds is searched from the end of the file down (resume_find.c). From it,
- *     CHNK by CHNK, the links lead to chunk 0, and give every chunk its place.
- * (3) From chunk 0 on each table is read once, whole, and accounted for, as when it was written. The
- *     frames of those chunks that may not have been durable are checked against it.
+ * (1) HEAD must be whole, and what the caller wants to write; a file that is no image is left
+ * alone. (2) The last table that holds is searched from the end of the file down (resume_find.c).
+ * From it,     CHNK by CHNK, the links lead to chunk 0, and give every chunk its place.
+ * (3) From chunk 0 on each table is read once, whole, and accounted for, as when it was written.
+ * The     frames of those chunks that may not have been durable are checked against it.
  * (4) At the first chunk that does not hold, or behind the last one, the file is cut. What stays is
  *     made durable before anything is appended: the next resume will not look at it again.
  */
@@ -245,10 +245,10 @@ static int take_chunk(struct resume *r, struct image_writer *w, uint64_t number,
 }
 
 /*
- * The first chunk that a crash may have left without some of its frames (specification, section 10).
- * Two commits can have been lost. Each is of chunks that have less than COMMIT_BYTES together, and
- * one more of any length; how they lay is not known. So the chunks from `n` on may be those of two
- * commits when, without the two longest, they have less than twice COMMIT_BYTES.
+ * The first chunk that a crash may have left without some of its frames (specification, section
+ * 10). Two commits can have been lost. Each is of chunks that have less than COMMIT_BYTES
+ * together, and one more of any length; how they lay is not known. So the chunks from `n` on may
+ * be those of two commits when, without the two longest, they have less than twice COMMIT_BYTES.
  */
 static uint64_t first_uncertain(const struct resume_chain *c)
 {

@@ -95,8 +95,7 @@ struct job {
 	struct dev *output;	    /* what engine_write writes to; may be NULL */
 	size_t in_bytes, out_bytes; /* buffers of a slot */
 	unsigned max_pieces;	    /* reads of a slot */
-	uint64_t
-		stop_multiple; /* a stop "after the chunk" is taken at these source offsets; 0: at once */
+	uint64_t stop_multiple;	    /* "after the chunk" stops at multiples of it; 0: at once */
 
 	/* Reader thread only. */
 	struct aio *read_aio;

@@ -106,7 +106,8 @@ void engine_moved(struct job *j)
 	pthread_mutex_unlock(&j->lock);
 }
 
-/* LESSONS 39: a stall says what waits for what. The code is that of the side that does not answer. */
+/* LESSONS 39: a stall says what waits for what. The code is that of the side that does not
+ * answer. */
 void engine_stall_error(struct job *j, uint64_t now_ns)
 {
 	const struct doing *r = &j->reader_doing, *s = &j->sink_doing;
@@ -116,7 +117,7 @@ void engine_stall_error(struct job *j, uint64_t now_ns)
 		return;
 	err_set(&j->error, target ? ERR_TARGET : ERR_SOURCE, 0,
 		"%s: nothing has moved for %" PRIu64 " s: the reader %s at source offset %" PRIu64
-		"; %u of %u workers busy, %u blocks queued; the ordered end %s at source offset %" PRIu64,
+		"; %u of %u workers busy, %u blocks queued; the ordered end %s at %" PRIu64,
 		dev_name(target && j->output != NULL ? j->output : j->input),
 		(now_ns - j->moved_ns) / NS_PER_S, r->what != NULL ? r->what : "has nothing to do",
 		r->off, j->busy_workers, j->settings.workers, j->ready_count,

@@ -14,7 +14,8 @@
 
 enum take { TAKE_SLOT, TAKE_LATER, TAKE_END };
 
-/* With the lock held: may the reader plan another ticket now? until_ns: when it should look again. */
+/* With the lock held: may the reader plan another ticket now? until_ns: when it should look
+ * again. */
 static enum take may_take(struct job *j, uint64_t *until_ns)
 {
 	*until_ns = 0;

@@ -1,5 +1,5 @@
-# SIGKILL at many moments of a real run, used-only and all blocks; then --resume gives the bytes of an
-# uninterrupted run. (tests/fault/kill_test.c kills at every structure; here it is the program.)
+# SIGKILL at many moments of a real run, used-only and all blocks; then --resume gives the bytes of
+# an uninterrupted run. (tests/fault/kill_test.c kills at every structure; here it is the program.)
 . "$(dirname "$0")/../lib.sh"
 . "$TESTS_DIR/cli/fixture.sh"
 requires mkfs.ext4 zstd python3
@@ -26,7 +26,8 @@ kill_and_resume() {
 		local resume=--resume
 		[ -e "$img.partial" ] || resume=
 		# shellcheck disable=SC2086
-		"$IMGTOOL" image -q "$1" $resume "${fixed[@]}" --chunk-size 4M "$src" "$img" || return 1
+		"$IMGTOOL" image -q "$1" $resume "${fixed[@]}" --chunk-size 4M "$src" "$img" ||
+			return 1
 	fi
 	cmp "$img" "$TMP/whole.zst"
 }
@@ -37,7 +38,8 @@ for mode in --used-only --all-blocks; do
 	"$IMGTOOL" image -q $mode "${fixed[@]}" --chunk-size 4M "$src" "$TMP/whole.zst"
 	whole_s=$(python3 -c "import time; print(time.time() - $start)")
 	for i in $(seq "$RUNS"); do
-		check "$mode killed at $((100 * i / (RUNS + 1))) % of a run" kill_and_resume $mode $((100 * i / (RUNS + 1)))
+		percent=$((100 * i / (RUNS + 1)))
+		check "$mode killed at $percent % of a run" kill_and_resume $mode $percent
 	done
 	check 'stock zstd agrees' zstd -q -t "$TMP/whole.zst"
 done

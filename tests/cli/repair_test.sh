@@ -16,7 +16,8 @@ size=$(stat -c %s "$img")
 flip() {
 	local byte
 	byte=$(od -An -tu1 -j "$2" -N 1 "$1")
-	printf "\\x$(printf %02x $((byte ^ 16)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+	printf "\\x$(printf %02x $((byte ^ 16)))" |
+		dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
 # ---- The end is lost: nothing is missing ----
@@ -27,30 +28,38 @@ check_grep 'nothing is lost' "$TMP/out" 'and says that nothing is lost'
 check 'byte for byte' cmp "$img" "$TMP/new.zst"
 
 # ---- --out, --in, --force, --json, --quiet, --log-file ----
-check_status 9 'R8: repair replaces no file' "$IMGTOOL" repair --in "$TMP/cut.zst" --out "$TMP/new.zst"
+check_status 9 'R8: repair replaces no file' \
+	"$IMGTOOL" repair --in "$TMP/cut.zst" --out "$TMP/new.zst"
 check 'but with --force' "$IMGTOOL" repair --force -q --in "$TMP/cut.zst" --out "$TMP/new.zst"
 check_eq "$(wc -c <"$TMP/out")" 0 '--quiet says nothing'
 check '--json' "$IMGTOOL" repair --force --json "$TMP/cut.zst" "$TMP/new.zst"
-check_eq "$(jq -r 'select(.event == "repair") | [.lost_bytes, .index_lost, (.losses | length)] | join(" ")' "$TMP/out")" \
+fields='[.lost_bytes, .index_lost, (.losses | length)] | join(" ")'
+check_eq "$(jq -r "select(.event == \"repair\") | $fields" "$TMP/out")" \
 	'0 true 0' 'is an object'
-check_status 9 'the damaged image is never its own target' "$IMGTOOL" repair --force "$TMP/cut.zst" "$TMP/cut.zst"
+check_status 9 'the damaged image is never its own target' \
+	"$IMGTOOL" repair --force "$TMP/cut.zst" "$TMP/cut.zst"
 
 # ---- A damaged block is lost alone ----
 cp "$img" "$TMP/bad.zst"
 read -r off len at < <("$IMGTOOL" repl "$img" 2>/dev/null <<'LUA' | grep -E '^[0-9]+ [0-9]+ [0-9]+$'
-for n = 0, 9 do for _, e in ipairs(img:chunk(n).entries) do if e.kind == 'data' and e.stored > 1000 then found = e end end end
+entries = {}
+for n = 0, 9 do for _, e in ipairs(img:chunk(n).entries) do entries[#entries + 1] = e end end
+for _, e in ipairs(entries) do if e.kind == 'data' and e.stored > 1000 then found = e end end
 print(found.offset .. ' ' .. found.length .. ' ' .. (found.file_offset + found.stored // 2))
 LUA
 )
 flip "$TMP/bad.zst" "$at"
-check_status 7 'a damaged block: exit status 7' "$IMGTOOL" repair --log-file "$TMP/log" "$TMP/bad.zst" "$TMP/saved.zst"
+check_status 7 'a damaged block: exit status 7' \
+	"$IMGTOOL" repair --log-file "$TMP/log" "$TMP/bad.zst" "$TMP/saved.zst"
 check_grep "at $off, $len bytes" "$TMP/out" 'and its place'
 check_grep 'are lost, and recorded as bad' "$TMP/log" '--log-file has it'
 check 'the new image verifies' "$IMGTOOL" verify -q "$TMP/saved.zst"
 check 'stock zstd agrees' zstd -q -t "$TMP/saved.zst"
-check_status 5 'the lost block is an error, not zeros' "$IMGTOOL" export-range "$TMP/saved.zst" --offset "$off" --length 4096
+check_status 5 'the lost block is an error, not zeros' \
+	"$IMGTOOL" export-range "$TMP/saved.zst" --offset "$off" --length 4096
 "$IMGTOOL" restore -q --on-read-error zero "$TMP/saved.zst" "$TMP/saved.raw" 2>/dev/null || true
-cmp -n "$off" "$TMP/good.raw" "$TMP/saved.raw" && cmp -i $((off + len)) "$TMP/good.raw" "$TMP/saved.raw" &&
+cmp -n "$off" "$TMP/good.raw" "$TMP/saved.raw" &&
+	cmp -i $((off + len)) "$TMP/good.raw" "$TMP/saved.raw" &&
 	ok 'all else is there' || nok 'all else is there'
 
 # ---- HEAD is lost ----

@@ -102,6 +102,16 @@ same_file "$img.partial" "$TMP/kept" 'none of this has touched the incomplete im
 check 'and it is gone on with' "$IMGTOOL" image --resume -q "$src" "$img"
 same_file "$img" "$TMP/whole.zst" 'to the whole image'
 
+# ---- A file that gets the name meanwhile ----
+start_slowly
+echo mine >"$img"
+ended 9 'R8: a file that appears meanwhile is not replaced'
+check_grep 'i\.zst: it exists already' "$TMP/run.err" 'why'
+check_eq "$(cat "$img")" mine 'it is as it was'
+rm "$img"
+check 'and the image is there' "$IMGTOOL" image --resume -q "$src" "$img"
+same_file "$img" "$TMP/whole.zst" 'whole'
+
 # ---- Two at once ----
 start_slowly
 check_status 11 '--force of what another imgtool writes' "$IMGTOOL" image --force "$src" "$img"

@@ -1,7 +1,8 @@
 /*
- * Fault sweeps over capture (S51): the n-th read, write or flush fails, comes short, or is torn, for
- * n = 1, 2, ... until the job succeeds. After each: the right code, a message that names the object
- * and an offset, nothing that opens as a complete image, and a file that resumes to the same bytes.
+ * Fault sweeps over capture (S51): the n-th read, write or flush fails, comes short, or is torn,
+ * for n = 1, 2, ... until the job succeeds. After each: the right code, a message that names the
+ * object and an offset, nothing that opens as a complete image, and a file that resumes to the
+ * same bytes.
  */
 #include <errno.h>
 #include <stdio.h>

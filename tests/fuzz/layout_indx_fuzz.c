@@ -1,6 +1,7 @@
 /*
- * INDX: 16 bytes with the length of HEAD and the position of INDX, the rest is the body, for the source
- * of the golden image v2.0-mixed. Of what is taken, each chunk ends where the next one begins.
+ * INDX: 16 bytes with the length of HEAD and the position of INDX, the rest is the body, for the
+ * source of the golden image v2.0-mixed. Of what is taken, each chunk ends where the next one
+ * begins.
  */
 #include <stddef.h>
 #include <stdint.h>

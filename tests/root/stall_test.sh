@@ -1,5 +1,5 @@
-# A source that stops answering is an error that says what waits for what, not a hang (LESSONS 39): a file on a
-# FUSE file system whose server is stopped.
+# A source that stops answering is an error that says what waits for what, not a hang (LESSONS 39):
+# a file on a FUSE file system whose server is stopped.
 . "$(dirname "$0")/../lib.sh"
 requires_root
 requires mkntfs ntfs-3g
@@ -24,7 +24,8 @@ kill -STOP "$server"
 status=0
 wait $pid || status=$?
 check_eq "$status" 5 'the source is to blame'
-check_grep 'nothing has moved for [0-9]+ s: the reader waits for the source' "$TMP/err" 'the message says who waits'
+check_grep 'nothing has moved for [0-9]+ s: the reader waits for the source' "$TMP/err" \
+	'the message says who waits'
 check_fails 'R7: no image has the name' test -e "$TMP/f.zst"
 kill -CONT "$server"
 check 'what was committed is gone on with' "$IMGTOOL" image -q --resume "$TMP/mnt/file" "$TMP/f.zst"

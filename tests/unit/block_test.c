@@ -1,6 +1,7 @@
 /*
- * block, hole: frames go through the stock zstd and back; equal input gives equal bytes whatever the
- * context did before; and everything that is not exactly one frame of the right length is refused.
+ * block, hole: frames go through the stock zstd and back; equal input gives equal bytes whatever
+ * the context did before; and everything that is not exactly one frame of the right length is
+ * refused.
  */
 #include <inttypes.h>
 #include <setjmp.h>
@@ -256,7 +257,8 @@ static void test_refusals(void **state)
 	memcpy(frame, good, stored);
 	frame[stored] = 0;
 	refused(frame, stored + 1, len, "frame length");
-	/* Two frames that together have the right length; and the right one with a skippable one. */
+	/* Two frames that together have the right length; and the right one with a skippable one.
+	 *  */
 	n = zstd_frame(two, sizeof(two), len / 2, 1, 1, 0);
 	memcpy(two + n, two, n);
 	refused(two, 2 * n, len, "content size");
@@ -299,7 +301,8 @@ static void test_bomb(void **state)
 	assert_error(unpack(frame, sizeof(frame), plain, sizeof(plain), &e), ERR_DAMAGED, &e,
 		"content size");
 	assert_int_equal(plain[0], 0xAA);
-	/* It lies about its size: zstd meets more than it was told, and nothing is written behind. */
+	/* It lies about its size: zstd meets more than it was told, and nothing is written
+	 * behind. */
 	put_le32(frame + 6, 4096);
 	refused(frame, sizeof(frame), 4096, "frame");
 }

@@ -381,7 +381,8 @@ static void test_close_while_running(void **state)
 		.head = &h.head,
 		.settings = help_settings(4, 16) };
 	for (int i = 0; i < 20; i++) {
-		/* The writer is behind the job's position after a cancel: only the joining counts. */
+		/* The writer is behind the job's position after a cancel: only the joining
+		 * counts. */
 		assert_ok(job_capture(&c, &j, &e), &e);
 		job_close(j);
 		image_writer_close(w);

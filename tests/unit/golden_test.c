@@ -6,8 +6,8 @@
  * `golden`, and by running this program with GOLDEN_WRITE=1 in the environment, which writes the
  * images that do not exist yet, and no other.
  *
- * Equal bytes are asked only of the zstd library that the images were made with: another version may
- * compress in another way. Then the image made now is compared by what it holds.
+ * Equal bytes are asked only of the zstd library that the images were made with: another version
+ * may compress in another way. Then the image made now is compared by what it holds.
  */
 #include <setjmp.h>
 #include <stdarg.h>

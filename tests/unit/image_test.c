@@ -597,7 +597,8 @@ static void test_cache_threads(void **state)
 	struct err e;
 
 	(void)state;
-	/* 16 chunks of 32,768 entries, 2.4 MiB a table: free and zero in turn, so that none merge. */
+	/* 16 chunks of 32,768 entries, 2.4 MiB a table: free and zero in turn, so that none
+	 * merge. */
 	format_source_plain(&s, (uint64_t)16 * 32768 * 4096, 4096, (uint64_t)32768 * 4096,
 		ENTRY_ZERO);
 	for (uint32_t n = 0; n < s.blocks; n += 2)

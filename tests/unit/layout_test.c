@@ -1,6 +1,6 @@
 /*
- * layout: what is encoded decodes to the same, lies where the specification says, and for each field
- * of each record there is a value that is refused by its name.
+ * layout: what is encoded decodes to the same, lies where the specification says, and for each
+ * field of each record there is a value that is refused by its name.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -516,7 +516,8 @@ static void test_tabl_refusals(void **state)
 	for (uint32_t cut = 0; cut < n; cut++)
 		assert_error(layout_tabl_decode(body, cut, &h, &t, &e), ERR_DAMAGED, &e,
 			"body length");
-	/* Entries that end before the chunk does; the other way round it is the number of blocks. */
+	/* Entries that end before the chunk does; the other way round it is the number of blocks.
+	 *  */
 	memcpy(bad, body, n);
 	put(bad + 32, 4, 2);
 	memmove(bad + E(2), body + E(3), 32);
@@ -530,7 +531,8 @@ static void test_tabl_refusals(void **state)
 		"a hole in a bad range");
 }
 
-/* A bad range may lie in data, in whole or in part of a bad entry's, never in zeros or free space. */
+/* A bad range may lie in data, in whole or in part of a bad entry's, never in zeros or free
+ * space. */
 static void test_tabl_bad_places(void **state)
 {
 	static const struct {

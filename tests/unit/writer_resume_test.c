@@ -646,8 +646,8 @@ static void test_old_chunks(void **state)
 }
 
 /*
- * A power cut at a point in time: a write is there when it ended before a flush began that has ended
- * by then; any other that has begun is there, or not, or one half of it, by chance.
+ * A power cut at a point in time: a write is there when it ended before a flush began that has
+ * ended by then; any other that has begun is there, or not, or one half of it, by chance.
  */
 static void check_power_cut(const struct whole *x, struct dev *log, uint64_t now, uint32_t seed)
 {

@@ -1,6 +1,6 @@
 /*
- * writer: images of sources with every kind of block, read back by our reader, by the stock zstd, and
- * byte by byte: the same blocks give the same file however they are handed over.
+ * writer: images of sources with every kind of block, read back by our reader, by the stock zstd,
+ * and byte by byte: the same blocks give the same file however they are handed over.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -279,14 +279,15 @@ static void test_meta(void **state)
 		"m = json.load(open(sys.argv[1]))\n"
 		"assert set(m) == {'header', 'result'}\n"
 		"assert m['header'] == json.loads(sys.argv[2])\n"
-		"want = dict(zip(('data_bytes', 'zero_bytes', 'free_bytes', 'bad_bytes', 'chunks',\n"
-		"    'frames', 'stored_bytes', 'bad_range_count', 'bad_range_bytes'),\n"
+		"want = dict(zip(('data_bytes', 'zero_bytes', 'free_bytes', 'bad_bytes',\n"
+		"    'chunks', 'frames', 'stored_bytes', 'bad_range_count', 'bad_range_bytes'),\n"
 		"    map(int, sys.argv[3:])))\n"
 		"ranges = m['result'].pop('bad_ranges')\n"
 		"assert m['result'] == want, (m['result'], want)\n"
 		"assert len(ranges) == min(10000, want['bad_range_count'])\n"
 		"assert ranges == sorted(ranges)\n"
-		"if len(ranges) < 10000: assert sum(n for _, n in ranges) == want['bad_range_bytes']\n";
+		"if len(ranges) < 10000:\n"
+		"    assert sum(n for _, n in ranges) == want['bad_range_bytes']\n";
 	struct format_source s;
 
 	(void)state;
@@ -337,8 +338,8 @@ static void test_meta(void **state)
 /* ---- Limits ---- */
 
 /*
- * More frames than the public format allows: no seek table, and nothing else is missing. The counter
- * is set so that the last record is the one too many.
+ * More frames than the public format allows: no seek table, and nothing else is missing. The
+ * counter is set so that the last record is the one too many.
  */
 static void test_too_many_frames(void **state)
 {
