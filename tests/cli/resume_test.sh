@@ -49,6 +49,14 @@ ended 130 'a second signal ends it, too'
 check '--resume after two' "$IMGTOOL" image --resume -q "$src" "$img"
 same_file "$img" "$TMP/whole.zst" 'gives the whole image'
 
+# The first signal loses nothing: the chunk under way is finished.
+start_slowly --chunk-size 8M
+kill -INT $PID
+ended 130 'a signal in the first chunk'
+"$IMGTOOL" image --resume --json "$src" "$img" >"$TMP/events"
+from=$(events image <"$TMP/events" | jq .resumed_at)
+[ "$from" -ge 8388608 ] && ok 'does not lose it' || nok 'does not lose it' "resumed at $from"
+
 start_slowly
 kill -KILL $PID
 wait $PID 2>/dev/null || true
