@@ -31,8 +31,12 @@ uint32_t format_random(uint32_t *state)
 
 void format_noise(uint8_t *p, size_t len, uint32_t *state)
 {
-	for (size_t i = 0; i < len; i++)
-		p[i] = (uint8_t)(format_random(state) >> 7);
+	size_t i = 0;
+
+	for (; i + 4 <= len; i += 4)
+		put_le32(p + i, format_random(state));
+	for (; i < len; i++)
+		p[i] = (uint8_t)format_random(state);
 }
 
 static void text(uint8_t *p, size_t len, uint32_t *state)

@@ -629,7 +629,7 @@ static void test_old_chunks(void **state)
 	check_reads(d, at, first);
 
 	/* A bit of a frame of a chunk, old and new ones in turn. */
-	for (uint64_t n = first - 2; n < BIG_CHUNKS; n += n <= first ? 1 : 9) {
+	for (uint64_t n = first - 2; n < BIG_CHUNKS; n += n <= first ? 1 : 19) {
 		uint8_t flip = x.bytes[at[n] + 120] ^ 1;
 
 		assert_fine(dev_write(d, 0, x.bytes, at[BIG_CHUNKS], &e), &e);
@@ -705,7 +705,7 @@ static void test_power_cuts(void **state)
 	}
 	/* A commit for each 64 MiB, and the end. */
 	assert_int_equal(flushes, 1 + 74 * BIG_CHUNK / (64 * MIB));
-	for (int k = 0; k < 6; k++)
+	for (int k = 0; k < 4; k++)
 		check_power_cut(&x, log, first + format_random(&rnd) % (last - first), rnd);
 	dev_close(log);
 	whole_fini(&x);
