@@ -102,6 +102,23 @@ check_status 12 'export-range --on-read-error zero' "$IMGTOOL" export-range --on
 	"$TMP/bad.zst"
 cmp "$TMP/out" "$out" && ok 'has zeros in the same place' || nok 'has zeros in the same place'
 
+# A table at the end of the image: seen before the first byte is written.
+table=$("$IMGTOOL" repl "$img" <<'LUA'
+for n = 0, img:facts().chunks - 1 do
+  for _, x in ipairs(img:chunk(n).entries) do e = x end
+end
+print(e.file_offset + e.stored)
+LUA
+)
+cp "$img" "$TMP/table.zst"
+flip "$TMP/table.zst" $((table + 80))
+rm -f "$raw" "$out"
+for how in abort zero; do
+	check_status 7 "R4: restore of an image with a damaged table ($how)" \
+		"$IMGTOOL" restore --on-read-error $how "$TMP/table.zst" "$raw"
+	check_fails 'writes nothing' test -e "$raw" -o -e "$raw.partial"
+done
+
 # ---- export-raw ----
 rm -f "$raw" "$out"
 check 'export-raw' "$IMGTOOL" export-raw "$img" "$raw"

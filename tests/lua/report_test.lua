@@ -16,7 +16,8 @@ end
 describe('imgtool.report.progress', function()
   it('counts the bytes that will really be read', function()
     assert.equal(25, progress.percent(snapshot()))
-    assert.equal(100, progress.percent(snapshot { total_bytes = 0, done_bytes = 0, state = 'done' }))
+    local nothing = { total_bytes = 0, done_bytes = 0, state = 'done' }
+    assert.equal(100, progress.percent(snapshot(nothing)))
     assert.equal(0, progress.percent(snapshot { total_bytes = 0, done_bytes = 0 }))
   end)
 

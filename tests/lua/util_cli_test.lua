@@ -10,8 +10,8 @@ local function parse(...) return cli.parse(command, { ... }) end
 
 describe('imgtool.util.cli', function()
   it('takes operands in the place of options', function()
-    for _, argv in ipairs { { 'a', 'b' }, { '--device', 'a', '--out', 'b' }, { '--device', 'a', 'b' },
-      { 'a', '--out', 'b' }, { '--device=a', '--', 'b' } } do
+    for _, argv in ipairs { { 'a', 'b' }, { '--device', 'a', '--out', 'b' },
+      { '--device', 'a', 'b' }, { 'a', '--out', 'b' }, { '--device=a', '--', 'b' } } do
       local values = assert(parse(table.unpack(argv)))
       assert.equal('a', values.source)
       assert.equal('b', values.target)
@@ -25,7 +25,8 @@ describe('imgtool.util.cli', function()
     assert.same({ action = 'image', source = 'a', target = 'b', chunk_size = 2 << 20, force = true,
       mode = 'all_blocks' }, cli.job('image', values))
     -- What was not said is not there: the schema has the defaults.
-    assert.same({ action = 'image', source = 'a', target = 'b' }, cli.job('image', assert(parse('a', 'b'))))
+    assert.same({ action = 'image', source = 'a', target = 'b' },
+      cli.job('image', assert(parse('a', 'b'))))
   end)
 
   it('says what is wrong', function()

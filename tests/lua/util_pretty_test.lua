@@ -18,8 +18,8 @@ describe('imgtool.util.pretty', function()
   end)
 
   it('breaks long tables over lines', function()
-    local shown = pretty.show { aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa = 1, bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb = 2,
-      cccccccccccccccccccccc = { 1 } }
+    local shown = pretty.show { aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa = 1,
+      bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb = 2, cccccccccccccccccccccc = { 1 } }
     assert.equal('{\n  aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa = 1,\n  bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb = 2,\n'
       .. '  cccccccccccccccccccccc = { 1 }\n}', shown)
   end)
