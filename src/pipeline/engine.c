@@ -306,6 +306,7 @@ void job_resume(struct job *j)
 void job_cancel(struct job *j, bool after_chunk)
 {
 	struct err e;
+	bool ended;
 
 	if (after_chunk && j->stop_multiple > 0) {
 		pthread_mutex_lock(&j->lock);
@@ -315,12 +316,13 @@ void job_cancel(struct job *j, bool after_chunk)
 		job_resume(j);
 		return;
 	}
-	err_set(&e, ERR_CANCELLED, 0, "cancelled");
 	pthread_mutex_lock(&j->lock);
-	/* What has ended stays as it ended. */
-	if (j->threads_left > 0 && j->error.code == ERR_OK)
-		j->error = e;
+	ended = j->threads_left == 0;
 	pthread_mutex_unlock(&j->lock);
+	/* What has ended stays as it ended. */
+	if (ended)
+		return;
+	err_set(&e, ERR_CANCELLED, 0, "cancelled");
 	engine_fail(j, &e);
 }
 

@@ -318,6 +318,10 @@ static void test_live_settings_and_pause(void **state)
 	assert_int_equal(p.position, h.size);
 	assert_int_equal(p.done_bytes, p.total_bytes);
 	assert_int_equal(p.total_bytes, map_bytes(h.map, MAP_DATA));
+	/* What has ended stays as it ended. */
+	job_cancel(j, false);
+	assert_int_equal(job_wait(j, 0, &e), 1);
+	assert_int_equal(e.code, ERR_OK);
 	job_close(j);
 	assert_ok(image_writer_finish(w, root, &e), &e);
 	image_writer_close(w);
