@@ -60,15 +60,13 @@ static int try_table(const struct find *f, uint64_t pos, uint64_t *number, struc
 	return 1;
 }
 
-/* The last hit below `n` in the window. */
+/* The last whole signature in the first n bytes of the window. */
 static const uint8_t *last_hit(const uint8_t *window, size_t n)
 {
-	const uint8_t *p = window + n;
-
-	while ((p = memrchr(window, SIGNATURE[0], (size_t)(p - window))) != NULL)
-		if ((size_t)(window + n - p) >= SIGNATURE_BYTES &&
-			memcmp(p, SIGNATURE, SIGNATURE_BYTES) == 0)
-			return p;
+	for (size_t i = n; i-- > 0;)
+		if (window[i] == SIGNATURE[0] && n - i >= SIGNATURE_BYTES &&
+			memcmp(window + i, SIGNATURE, SIGNATURE_BYTES) == 0)
+			return window + i;
 	return NULL;
 }
 
