@@ -26,8 +26,8 @@ int image_writer_new(struct dev *out, const struct layout_head *head, bool write
  * field's name when `head` is not what the file was begun with, but for uuid, created_s and text,
  * which are taken from the file and put into *head (text: valid as long as the writer). A complete
  * image is refused as complete. A file that is empty, all zeros, or ends inside its HEAD is begun
- * anew with *head; any other one without a whole HEAD fails with ERR_DAMAGED and is left as it is:
- * it may be anything.
+ * anew with *head; any other one without a whole HEAD is left as it is: ERR_FORMAT when it is no
+ * image, ERR_DAMAGED when it begins like one.
  */
 int image_writer_resume(struct dev *out, struct layout_head *head, bool write_through,
 	struct image_writer **w, struct err *e);

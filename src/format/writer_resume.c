@@ -30,7 +30,7 @@ struct resume {
 
 /* ---- (1) HEAD ---- */
 
-/* What a file that ended before its HEAD was whole looks like: nothing, zeros, a piece of HEAD. */
+/* Nothing but zeros? A file system may leave that of a run before its first commit. */
 static int is_blank(struct dev *out, bool *blank, struct err *e)
 {
 	const uint64_t size = dev_size(out);
@@ -51,7 +51,8 @@ static int is_blank(struct dev *out, bool *blank, struct err *e)
 	return rc;
 }
 
-static int is_cut_head(struct dev *out, bool *cut, struct err *e)
+/* How the file begins: like HEAD, as far as it goes; and does it end before HEAD does? */
+static int look_at_start(struct dev *out, bool *like_head, bool *cut, struct err *e)
 {
 	static const uint8_t magic[4] = { 0x5D, 0x2A, 0x4D, 0x18 };
 	const uint64_t size = dev_size(out);
@@ -59,43 +60,49 @@ static int is_cut_head(struct dev *out, bool *cut, struct err *e)
 	size_t n = (size_t)min_u64(size, sizeof(p)), len;
 	int rc = dev_read(out, 0, p, n, e);
 
-	*cut = false;
 	if (rc < 0)
 		return rc;
-	if (n == sizeof(p))
-		*cut = layout_record_peek(p, REC_HEAD, 0, NULL, &len, NULL) == 0 && size < len;
-	else
-		*cut = memcmp(p, magic, min_u64(n, 4)) == 0 &&
-			(n <= 8 || memcmp(p + 8, "IMGTHEAD", min_u64(n - 8, 8)) == 0);
+	*like_head = memcmp(p, magic, min_u64(n, 4)) == 0 &&
+		(n <= 8 || memcmp(p + 8, "IMGTHEAD", min_u64(n - 8, 8)) == 0);
+	*cut = n < sizeof(p) ||
+		(layout_record_peek(p, REC_HEAD, 0, NULL, &len, NULL) == 0 && size < len);
 	return 0;
+}
+
+/* HEAD is not whole, for the reason in *why. 0: the file may be begun anew. */
+static int refuse_foreign(struct dev *out, const struct err *why, struct err *e)
+{
+	bool like_head = false, cut = false, blank = false;
+	int rc = look_at_start(out, &like_head, &cut, e);
+
+	if (rc < 0 || (like_head && cut))
+		return rc;
+	if (like_head)
+		return err_set(e, ERR_DAMAGED, 0, "resume %s: it is left as it is: %s",
+			dev_name(out), why->msg);
+	rc = is_blank(out, &blank, e);
+	if (rc == 0 && !blank)
+		rc = err_set(e, ERR_FORMAT, 0,
+			"resume %s: it is no imgtool image, and is left as it is", dev_name(out));
+	return rc;
 }
 
 /* 1: HEAD is there, in r->head and r->found. 0: the file may be begun anew. */
 static int find_head(struct resume *r, struct err *e)
 {
-	bool anew = false;
 	struct err why;
 	int rc = record_read(r->out, REC_HEAD, 0, NULL, &r->head, &why);
 
-	if (rc == 0) {
-		rc = layout_head_decode(r->head.body, r->head.body_len, &r->found, e);
-		if (rc == 0 && memcmp(r->head.frame + 24, r->found.uuid, 8) != 0)
-			rc = err_set(e, ERR_DAMAGED, 0, "HEAD: bad run");
-		return rc < 0 ? err_prefix(e, "resume %s", dev_name(r->out)) : 1;
-	}
-	if (rc != -ERR_DAMAGED) {
+	if (rc == -ERR_DAMAGED)
+		return refuse_foreign(r->out, &why, e);
+	if (rc < 0) {
 		*e = why;
 		return rc;
 	}
-	rc = is_cut_head(r->out, &anew, e);
-	if (rc == 0 && !anew)
-		rc = is_blank(r->out, &anew, e);
-	if (rc == 0 && !anew)
-		rc = err_set(e, ERR_DAMAGED, 0,
-			"resume %s: it is not an image, or its start is damaged, and is left as it "
-			"is: %s",
-			dev_name(r->out), why.msg);
-	return rc;
+	rc = layout_head_decode(r->head.body, r->head.body_len, &r->found, e);
+	if (rc == 0 && memcmp(r->head.frame + 24, r->found.uuid, 8) != 0)
+		rc = err_set(e, ERR_DAMAGED, 0, "HEAD: bad run");
+	return rc < 0 ? err_prefix(e, "resume %s", dev_name(r->out)) : 1;
 }
 
 static int differs(const struct resume *r, const char *field, uint64_t is, uint64_t was,

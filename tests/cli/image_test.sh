@@ -179,6 +179,21 @@ check_grep 'size is not known' "$TMP/err" 'and why'
 check_status 2 '--resume to stdout' "$IMGTOOL" image --resume "$src" -
 check_status 2 '--verify of stdout' "$IMGTOOL" image --verify full "$src" -
 
+# ---- A terminal ----
+if command -v script >/dev/null; then
+	terminal() { TERM=dumb script -qec "$*" /dev/null </dev/null >"$TMP/screen"; }
+	check 'on a terminal' terminal "$IMGTOOL" image --max-throughput 20M "$src" "$TMP/t.zst"
+	[ "$(tr -cd '\r' <"$TMP/screen" | wc -c)" -gt 3 ] &&
+		ok 'progress is one line, again and again' ||
+		nok 'progress is one line, again and again' "$(head -c 500 "$TMP/screen")"
+	check_eq "$(grep -c $'image .*packed' "$TMP/screen")" 1 'and stays one line'
+	check_status 2 'no image goes to a terminal' terminal "$IMGTOOL" image "$src" -
+	check_grep 'stdout is a terminal' "$TMP/screen" 'why'
+	check_status 2 'and no range' terminal "$IMGTOOL" export-range "$img"
+else
+	skip_case 'progress on a terminal' 'script is not installed'
+fi
+
 # ---- What goes wrong ----
 check_status 3 'no source' "$IMGTOOL" image "$TMP/none" "$TMP/x.zst"
 check_status 3 'no directory for the target' "$IMGTOOL" image "$src" "$TMP/none/x.zst"
