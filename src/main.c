@@ -212,6 +212,8 @@ int main(int argc, char **argv)
 		return ERR_INTERNAL;
 	/* A reader that went away is an error of the write that meets it. */
 	signal(SIGPIPE, SIG_IGN);
+	/* A limit on the size of files is an error of the write, with its own message. */
+	signal(SIGXFSZ, SIG_IGN);
 	p.trace = wants_trace(&p);
 	if (on_exit(flush_output, NULL) != 0)
 		return ERR_INTERNAL;

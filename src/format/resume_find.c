@@ -151,19 +151,19 @@ static int follow_table(const struct find *f, uint64_t number, const struct layo
 }
 
 /*
- * From the last chunk, whose place is known, down to chunk 0: 1. 0: the links break, at *broken.
+ * From the last chunk, whose place is known, down to chunk 0: 1. 0: the links break in the chunk
+ * whose table is at *broken, or before it.
  */
 static int follow(const struct find *f, uint64_t number, uint64_t *broken, struct err *e)
 {
 	struct layout_chnk c;
-	int rc = 1;
+	int rc;
 
 	for (;; number--) {
 		*broken = f->chain->places[number].table_pos;
 		rc = follow_chnk(f, number, &c, e);
 		if (rc <= 0 || number == 0)
 			return rc;
-		*broken = c.prev_table;
 		rc = follow_table(f, number - 1, &c, e);
 		if (rc <= 0)
 			return rc;

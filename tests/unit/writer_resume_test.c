@@ -515,6 +515,118 @@ static void test_no_file(void **state)
 	whole_fini(&x);
 }
 
+/* ---- Contradictions under good checksums ---- */
+
+/* The n-th record of a type. */
+static uint64_t record_at(const struct whole *x, const char *type, size_t n)
+{
+	uint64_t at[256];
+	size_t count = borders(x, at, COUNT_OF(at));
+
+	for (size_t i = 0; i < count; i++)
+		if (memcmp(x->bytes + at[i] + 12, type, 4) == 0 && n-- == 0)
+			return at[i];
+	fail_msg("there is no such %s", type);
+	return 0;
+}
+
+/* Resume what was changed and sealed anew; it must go on at the start of a chunk, not behind it. */
+static void check_goes_on(struct whole *x, enum record_type type, uint64_t at, uint64_t chunk)
+{
+	struct layout_head h = other_run(x);
+	struct image_writer *w;
+	struct dev *d;
+	struct err e;
+
+	layout_record_seal(x->bytes + at, type, at, x->s.head.uuid, get_le32(x->bytes + at + 32));
+	d = open_cut(x, record_at(x, "INDX", 0), NULL, 0);
+	assert_fine(image_writer_resume(d, &h, false, &w, &e), &e);
+	assert_int_equal(image_writer_offset(w), chunk * x->s.head.chunk_bytes);
+	image_writer_close(w);
+	dev_close(d);
+}
+
+static void test_contradictions(void **state)
+{
+	struct whole x = { 0 };
+	uint8_t *body, was[40];
+	uint64_t at, table;
+
+	(void)state;
+	format_source_plain(&x.s, 32 * 4096, 4096, 8 * 4096, ENTRY_DATA);
+	whole_load(&x);
+	/* A frame that is good, and has not the hash that the table gives. */
+	table = record_at(&x, "TABL", 2);
+	body = x.bytes + table + RECORD_HEAD_BYTES;
+	body[TABL_FIXED_BYTES + 3 * 28 + ENTRY_FIXED_BYTES + 5] ^= 1;
+	check_goes_on(&x, REC_TABL, table, 2);
+	body[TABL_FIXED_BYTES + 3 * 28 + ENTRY_FIXED_BYTES + 5] ^= 1;
+	check_goes_on(&x, REC_TABL, table, 4);
+	/* CHNK of another chunk; CHNK with another table before it. */
+	at = record_at(&x, "CHNK", 2);
+	body = x.bytes + at + RECORD_HEAD_BYTES;
+	memcpy(was, body, sizeof(was));
+	put_le64(body, 1);
+	put_le64(body + 8, 8 * 4096);
+	check_goes_on(&x, REC_CHNK, at, 2);
+	memcpy(body, was, sizeof(was));
+	put_le64(body + 24, get_le64(body + 24) - 4096);
+	put_le32(body + 32, get_le32(body + 32) + 4096);
+	check_goes_on(&x, REC_CHNK, at, 2);
+	memcpy(body, was, sizeof(was));
+	put_le32(body + 32, get_le32(body + 32) - 1);
+	check_goes_on(&x, REC_CHNK, at, 2);
+	memcpy(body, was, sizeof(was));
+	check_goes_on(&x, REC_CHNK, at, 4);
+	whole_fini(&x);
+}
+
+static void check_found(const struct whole *x)
+{
+	struct layout_head h = other_run(x);
+	struct image_writer *w;
+	struct dev *d = open_cut(x, record_at(x, "INDX", 0), NULL, 0);
+	struct err e;
+
+	assert_fine(image_writer_resume(d, &h, false, &w, &e), &e);
+	assert_int_equal(image_writer_offset(w), x->s.head.source_bytes);
+	image_writer_close(w);
+	dev_close(d);
+}
+
+/* A table whose signature lies across the border of what is searched at once, in every way. */
+static void test_search_border(void **state)
+{
+	const uint64_t border = 4 * MIB;
+	uint64_t extra = 0;
+
+	(void)state;
+	for (int k = 0; k < 22; k++) {
+		struct whole x = { 0 };
+		uint64_t at;
+
+		/* One chunk of noise; the last block is short, and decides where the table
+		 * begins. */
+		for (;;) {
+			uint32_t rnd = 7;
+
+			format_source_plain(&x.s, 1019 * 4096 + 1900 + extra, 4096, 4096 * 4096,
+				ENTRY_DATA);
+			x.s.level = 1;
+			format_noise(x.s.bytes, x.s.head.source_bytes, &rnd);
+			whole_load(&x);
+			at = record_at(&x, "TABL", 0);
+			if (at == border - 18 + (uint64_t)k)
+				break;
+			assert_true(at < border - 18 + (uint64_t)k);
+			extra += border - 18 + (uint64_t)k - at;
+			whole_fini(&x);
+		}
+		check_found(&x);
+		whole_fini(&x);
+	}
+}
+
 /* ---- What is read ---- */
 
 /* Chunks of noise and tiny ones, so that there is more than two commits' worth of file. */
@@ -765,6 +877,8 @@ int main(void)
 		cmocka_unit_test(test_foreign_files),
 		cmocka_unit_test(test_blank_files),
 		cmocka_unit_test(test_no_file),
+		cmocka_unit_test(test_contradictions),
+		cmocka_unit_test(test_search_border),
 		cmocka_unit_test(test_old_chunks),
 		cmocka_unit_test(test_power_cuts),
 		cmocka_unit_test(test_torn_writes),
