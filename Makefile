@@ -231,7 +231,7 @@ quickstart: ## install build packages, build, image and restore a real file syst
 
 C_FILES = $(wildcard src/*.[ch] src/*/*.[ch] tests/*/*.[ch])
 LUA_FILES = $(sort $(shell find lua tests/lua examples -name '*.lua' 2>/dev/null))
-LUA_SCRIPTS := scripts/check-docs scripts/check-layers scripts/check-style scripts/embed-lua \
+LUA_SCRIPTS := scripts/bench-stalls scripts/check-docs scripts/check-layers scripts/check-style scripts/embed-lua \
 	scripts/gen-docs
 LINTS := lint-layers lint-style lint-docs lint-lua lint-format
 
