@@ -59,7 +59,8 @@ static void write_sparse(int fd, uint64_t off, const uint8_t *p, size_t len)
 static uint64_t unpack(FILE *f, int fd)
 {
 	ZSTD_DStream *z = ZSTD_createDStream();
-	size_t in_room = ZSTD_DStreamInSize(), out_room = ZSTD_DStreamOutSize(), left = 1, n;
+	size_t in_room = ZSTD_DStreamInSize(), out_room = ZSTD_DStreamOutSize();
+	size_t left = 1, n;
 	uint8_t *in_bytes = malloc(in_room), *out_bytes = malloc(out_room);
 	uint64_t size = 0;
 
@@ -68,7 +69,7 @@ static uint64_t unpack(FILE *f, int fd)
 		ZSTD_inBuffer in = { in_bytes, n, 0 };
 		size_t made = 0;
 
-		/* A full output buffer may leave more behind in the stream, until the frame ends. */
+		/* A full output buffer may leave more in the stream, until the frame ends. */
 		while (in.pos < in.size || (made == out_room && left != 0)) {
 			ZSTD_outBuffer out = { out_bytes, out_room, 0 };
 
