@@ -1,8 +1,8 @@
 /*
  * Shared by the files of the F2FS row: fs_f2fs.c (the order of things), fs_f2fs_super.c (the
  * superblocks), fs_f2fs_checkpoint.c (the valid checkpoint pack and its journals), fs_f2fs_sit.c
- * (which blocks are in use, into the map), fs_f2fs_nat.c (the nodes, checked against it). Nobody
- * else includes this.
+ * (which blocks are in use, into the map), fs_f2fs_nat.c and fs_f2fs_node.c (the nodes, checked
+ * against it). Nobody else includes this.
  *
  * Layouts are cited by the names of their structures in the Linux kernel, include/linux/f2fs_fs.h,
  * and the on-disk layout of Documentation/filesystems/f2fs.rst. All numbers are little-endian.
@@ -30,6 +30,7 @@ struct f2fs_super {
 	uint32_t main_block, main_segments;
 	uint32_t payload_blocks; /* of a checkpoint pack, behind its first block */
 	bool readonly;		 /* made once, never written: only two logs */
+	bool flexible_xattr;	 /* inodes say how much room attributes take */
 };
 
 /* struct f2fs_sit_entry, as in the table or a journal. */
@@ -75,6 +76,8 @@ struct fs_f2fs {
 	struct f2fs_super super;
 	struct f2fs_checkpoint checkpoint;
 	uint8_t *node_segments; /* a bit for each segment that holds nodes; malloc'ed */
+	uint64_t missing;	/* blocks that the checkpoint counts and the segment table lacks */
+	uint64_t reserved;	/* blocks that files have, without a place; counted if missing */
 };
 
 /* Bit n of a bitmap of F2FS: from the highest of each byte down. */
@@ -113,7 +116,14 @@ void fs_f2fs_checkpoint_fini(struct f2fs_checkpoint *c);
  */
 int fs_f2fs_sit_map(struct fs_f2fs *v, struct map *m, bool *coarse, struct err *e);
 
-/* Every node must be a block that is in use, in a segment of nodes; and their number be right. */
+/*
+ * Every node must be a block that is in use, in a segment of nodes; and their number be right. With
+ * v->missing, all nodes are read, and their pointers without a place must be as many.
+ */
 int fs_f2fs_nat_check(struct fs_f2fs *v, const struct map *m, struct err *e);
+
+/* Check the pointers of a node against the map; count into v->reserved. */
+int fs_f2fs_node_check(struct fs_f2fs *v, const struct map *m, uint32_t number, uint32_t block,
+	struct err *e);
 
 #endif

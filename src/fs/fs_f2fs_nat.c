@@ -46,8 +46,8 @@ static uint32_t block_of(const struct fs_f2fs *v, const uint8_t *entry, uint32_t
 	return get_le32(entry + 5);
 }
 
-static int check_block(const struct fs_f2fs *v, const struct map *m, uint32_t index,
-	uint64_t *nodes, struct err *e)
+static int check_block(struct fs_f2fs *v, const struct map *m, uint32_t index, uint64_t *nodes,
+	struct err *e)
 {
 	uint8_t buf[F2FS_BLOCK_BYTES];
 	uint32_t within = index % F2FS_SEGMENT_BLOCKS;
@@ -63,10 +63,29 @@ static int check_block(const struct fs_f2fs *v, const struct map *m, uint32_t in
 
 		if (number < FIRST_NODE || block == 0)
 			continue;
-		++*nodes;
+		if (++*nodes > v->checkpoint.nodes)
+			return err_set(e, ERR_FORMAT, 0,
+				"the node table has more nodes than the checkpoint says: %" PRIu32,
+				v->checkpoint.nodes);
 		rc = check_node(v, m, number, block, e);
+		if (rc == 0 && v->missing > 0)
+			rc = fs_f2fs_node_check(v, m, number, block, e);
 	}
 	return rc;
+}
+
+/* Reading every node must cost less than the map can save. */
+static int check_cost(const struct fs_f2fs *v, const struct map *m, struct err *e)
+{
+	uint64_t bytes = (uint64_t)v->checkpoint.nodes * F2FS_BLOCK_BYTES;
+
+	if (v->missing == 0 || bytes <= map_bytes(m, MAP_FREE))
+		return 0;
+	return err_set(e, ERR_FORMAT, 0,
+		"%" PRIu64
+		" blocks are counted, but not in the segment table, and reading all nodes "
+		"to find them would take longer than all blocks",
+		v->missing);
 }
 
 int fs_f2fs_nat_check(struct fs_f2fs *v, const struct map *m, struct err *e)
@@ -74,9 +93,9 @@ int fs_f2fs_nat_check(struct fs_f2fs *v, const struct map *m, struct err *e)
 	uint32_t blocks = v->super.nat_segments / 2 * F2FS_SEGMENT_BLOCKS;
 	const struct f2fs_checkpoint *c = &v->checkpoint;
 	uint64_t nodes = 0;
-	int rc = 0;
+	int rc = check_cost(v, m, e);
 
-	for (unsigned i = 0; i < c->nat_journal_count; i++)
+	for (unsigned i = 0; i < c->nat_journal_count && rc == 0; i++)
 		if (c->nat_journal[i].number >= (uint64_t)blocks * ENTRIES)
 			return err_set(e, ERR_FORMAT, 0,
 				"checkpoint: a node in the journal is %" PRIu32,
@@ -87,5 +106,10 @@ int fs_f2fs_nat_check(struct fs_f2fs *v, const struct map *m, struct err *e)
 		rc = err_set(e, ERR_FORMAT, 0,
 			"the node table has %" PRIu64 " nodes, the checkpoint says %" PRIu32, nodes,
 			c->nodes);
+	if (rc == 0 && v->reserved != v->missing)
+		rc = err_set(e, ERR_FORMAT, 0,
+			"%" PRIu64 " blocks are counted, but not in the segment table, and files "
+			"have %" PRIu64 " blocks reserved",
+			v->missing, v->reserved);
 	return rc;
 }

@@ -141,7 +141,7 @@ static int add_block(struct scan *s, uint32_t index, struct err *e)
 	return rc;
 }
 
-/* A block that was reserved for a file and has no place yet is counted, but is in no segment. */
+/* Fewer blocks than the checkpoint counts may be right, which fs_f2fs_nat_check finds out. */
 static int check_totals(const struct scan *s, struct err *e)
 {
 	const struct f2fs_checkpoint *c = &s->v->checkpoint;
@@ -155,12 +155,7 @@ static int check_totals(const struct scan *s, struct err *e)
 			"the segment table has %" PRIu64
 			" blocks in use, the checkpoint says %" PRIu64,
 			s->blocks_in_use, c->blocks_in_use);
-	if (s->blocks_in_use < c->blocks_in_use)
-		return err_set(e, ERR_FORMAT, 0,
-			"%" PRIu64
-			" blocks are counted, but not in the segment table: reserved by fallocate "
-			"or compression, or lost",
-			c->blocks_in_use - s->blocks_in_use);
+	s->v->missing = c->blocks_in_use - s->blocks_in_use;
 	if (s->free_segments != c->free_segments)
 		return err_set(e, ERR_FORMAT, 0,
 			"the segment table has %" PRIu32

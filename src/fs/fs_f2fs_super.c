@@ -3,8 +3,8 @@
  * The limits are those that a mount holds to (Linux kernel, fs/f2fs/super.c,
  * sanity_check_raw_super). The features are a white list: a bit is on it when it changes neither
  * where metadata lies nor what the segment table means. All of these only change what is inside
- * inodes and directories, except sb_checksum (checked here), quota_ino (quota files are files) and
- * readonly (fewer logs, fs_f2fs_sit.c).
+ * inodes (fs_f2fs_node.c) and directories, except sb_checksum (checked here), quota_ino (quota
+ * files are files) and readonly (fewer logs, fs_f2fs_sit.c).
  */
 #include <inttypes.h>
 
@@ -25,14 +25,15 @@
 #define ERRORS_OFFSET 2794 /* s_errors, the kernel's list of damage that it met */
 #define ERRORS_BYTES 16
 #define FEATURE_OFFSET 2180
+#define FEATURE_FLEXIBLE_XATTR 0x0040
 #define FEATURE_SB_CHECKSUM 0x0800
 #define FEATURE_READONLY 0x4000
 
 /* encrypt, extra_attr, project_quota, inode_checksum, flexible_inline_xattr, quota_ino,
  * inode_crtime, lost_found, verity, sb_checksum, casefold, compression, readonly. */
 #define FEATURES_KNOWN                                                                             \
-	(0x0001u | 0x0008u | 0x0010u | 0x0020u | 0x0040u | 0x0080u | 0x0100u | 0x0200u | 0x0400u | \
-		FEATURE_SB_CHECKSUM | 0x1000u | 0x2000u | FEATURE_READONLY)
+	(0x0001u | 0x0008u | 0x0010u | 0x0020u | FEATURE_FLEXIBLE_XATTR | 0x0080u | 0x0100u |      \
+		0x0200u | 0x0400u | FEATURE_SB_CHECKSUM | 0x1000u | 0x2000u | FEATURE_READONLY)
 
 static const struct {
 	uint32_t bit;
@@ -193,6 +194,7 @@ static int decode(const uint8_t *p, uint64_t device_bytes, struct f2fs_super *ou
 		.main_segments = get_le32(p + 68),
 		.payload_blocks = get_le32(p + 1664),
 		.readonly = get_le32(p + FEATURE_OFFSET) & FEATURE_READONLY,
+		.flexible_xattr = get_le32(p + FEATURE_OFFSET) & FEATURE_FLEXIBLE_XATTR,
 	};
 	return 0;
 }

@@ -3,8 +3,8 @@
  * keeps its promises: it covers the device, the superblock and everything behind the file system
  * are data, and free runs are whole blocks inside it.
  *
- * The input is as in volume_pieces.h. Seeds are made by tests/fuzz/fs_ext_seeds.sh. Most are without
- * checksums, so that changes get past the first check.
+ * The input is as in volume_pieces.h; seeds are made by tests/fuzz/fs_ext_seeds.sh. Most are
+ * without checksums, so that changes get past the first check.
  */
 #include "fuzz/volume_pieces.h"
 

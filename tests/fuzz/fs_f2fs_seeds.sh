@@ -13,11 +13,12 @@ cd "$tmp"
 mkdir tree
 for i in 1 2 3 4 5; do head -c $((i * 7000)) /dev/zero | tr '\0' "$i" >"tree/f$i"; done
 
-# The main area of a volume of 64 MiB begins at 16 MiB, that of one of 104 MiB too.
-seed() { # NAME
+# The main area begins at 16 MiB; nodes are in its first segments.
+seed() { # NAME [SEGMENTS]: with so many segments of the main area
+	local first=$((32768 + 4096 * ${2:-0}))
 	{
 		lua5.4 "$here/fs_ntfs_seed.lua" "$1" \
-			"32768+$(($(stat -c %s "$1") / 512 - 32768))"
+			"$first+$(($(stat -c %s "$1") / 512 - first))"
 		printf '\0'
 	} >"$out/$1"
 }
@@ -33,6 +34,15 @@ seed large-nat
 make features 104M -O extra_attr,inode_checksum,sb_checksum,compression
 sload.f2fs -f tree features >/dev/null
 seed features
+# The checkpoint counts a block more than there are: all nodes are read.
+cp features missing
+for pack in 512 1024; do
+	at=$((pack * 4096 + 16))
+	count=$(od -An -tu1 -j $at -N 1 missing)
+	printf '%b' "\\x$(printf %02x $((count + 1)))" |
+		dd of=missing bs=1 seek=$at conv=notrunc status=none
+done
+seed missing 6
 make readonly 104M -O ro
 sload.f2fs -f tree readonly >/dev/null
 seed readonly

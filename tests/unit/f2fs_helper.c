@@ -154,6 +154,17 @@ uint64_t f2fs_nat_journal(const char *name)
 	return (uint64_t)l.summaries * F2FS_BLOCK + (l.compact ? 0 : 3584);
 }
 
+uint32_t f2fs_node_block(const char *name, uint32_t node)
+{
+	uint64_t journal = f2fs_nat_journal(name);
+	uint32_t count = f2fs_peek32(name, journal) & 0xffff;
+
+	for (uint32_t i = 0; i < count; i++)
+		if (f2fs_peek32(name, journal + 2 + i * 13) == node)
+			return f2fs_peek32(name, journal + 2 + i * 13 + 9);
+	return f2fs_peek32(name, f2fs_nat_entry(name, node) + 5);
+}
+
 /* ---- Checksums --------------------------------------------------------------------------- */
 
 static uint32_t checksum(uint32_t crc, const uint8_t *p, size_t len)

@@ -37,6 +37,9 @@ void f2fs_layout_of(const char *name, struct f2fs_layout *l);
 uint64_t f2fs_sit_entry(const char *name, uint32_t segment);
 uint64_t f2fs_nat_entry(const char *name, uint32_t node);
 
+/* The block of a node, by journal or table; 0 when there is none. */
+uint32_t f2fs_node_block(const char *name, uint32_t node);
+
 /* The offsets of the journals: their counter, which their entries follow. */
 uint64_t f2fs_sit_journal(const char *name);
 uint64_t f2fs_nat_journal(const char *name);

@@ -4,6 +4,7 @@
  * checkpoint and the tables set to nonsense, with the checksums made right.
  */
 #include <inttypes.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -253,9 +255,9 @@ static void test_segment_table_is_refused(void **state)
 
 	flip_in_segment(data, 3);
 	ext_assert_refused("fs", "its bitmap has");
-	/* With its counter made right the total is wrong. */
+	/* With its counter made right the total is wrong: the nodes are asked. */
 	add_to_segment(data, -1);
-	ext_assert_refused("fs", "1 blocks are counted, but not in the segment table");
+	ext_assert_refused("fs", "which is marked free");
 	renew();
 	/* A node's, with the total made right; then the number of nodes too: the node is missed. */
 	flip_in_segment(node, 3);
@@ -364,6 +366,68 @@ static void test_roll_forward_is_refused(void **state)
 	ext_assert_refused("fs", "synced data that no checkpoint has");
 }
 
+/* ---- Nodes ------------------------------------------------------------------------------- */
+
+#define POINTERS 0x168 /* of an inode without extra attributes */
+
+/* The offset of the inode that has reserved blocks, and the first of its pointers to one. */
+static uint64_t reserved_inode(uint64_t *pointer)
+{
+	for (uint32_t node = 3; node < 400; node++) {
+		uint64_t at = (uint64_t)f2fs_node_block("good", node) * F2FS_BLOCK;
+
+		for (uint64_t p = at + POINTERS; at > 0 && p < at + 4052; p += 4)
+			if (f2fs_peek32("good", p) == 0xffffffff) {
+				*pointer = p;
+				return at;
+			}
+	}
+	fail_msg("no reserved blocks");
+	return 0;
+}
+
+/*
+ * Where blocks are counted that have no place all nodes are read. The volume is a kernel's, from
+ * the corpus, with a file that fallocate made room for.
+ */
+static void test_nodes_are_refused(void **state)
+{
+	uint64_t inode, pointer = 0;
+	uint32_t free_block;
+
+	ext_must("zstd -dcq %s/tests/corpus/fs/f2fs-reserved.img.zst >good", (char *)*state);
+	f2fs_layout_of("good", &layout);
+	renew();
+	assert_taken("fs");
+	inode = reserved_inode(&pointer);
+	free_block = layout.main + layout.main_segments * F2FS_SEGMENT - 1;
+
+	f2fs_poke32("fs", pointer, 0);
+	ext_assert_refused("fs", "and files have");
+	f2fs_poke32("fs", pointer, free_block);
+	ext_assert_refused("fs", "which is marked free");
+	f2fs_poke32("fs", pointer, free_block + 1);
+	ext_assert_refused("fs", "which is outside the main area");
+	f2fs_poke32("fs", pointer, layout.main - 1);
+	ext_assert_refused("fs", "which is outside the main area");
+	renew();
+	/* i_inline: released blocks of compressed clusters; i_extra_isize; the node's own number. */
+	f2fs_poke32("fs", inode, f2fs_peek32("fs", inode) | 0x80000000);
+	ext_assert_refused("fs", "released blocks");
+	renew();
+	f2fs_poke32("fs", inode + POINTERS, 0xffff);
+	ext_assert_refused("fs", "no room for its attributes");
+	f2fs_poke32("fs", inode + POINTERS, 3);
+	ext_assert_refused("fs", "no room for its attributes");
+	renew();
+	f2fs_poke32("fs", inode + F2FS_BLOCK - 24, 77777);
+	ext_assert_refused("fs", "should be node");
+	renew();
+	/* More nodes than can be read with profit. */
+	f2fs_poke_pack("fs", layout.pack, 0x90, 0x7fffffff);
+	ext_assert_refused("fs", "nodes, the checkpoint says");
+}
+
 /* ---- Nonsense in every field ------------------------------------------------------------- */
 
 static const uint32_t values[] = { 0, 1, 0xffff, 0x7fffffff, 0xffffffff };
@@ -462,9 +526,11 @@ static void test_crafted_tables(void **state)
 
 static int setup(void **state)
 {
-	static const char *const tools[] = { "mkfs.f2fs", "sload.f2fs", "fsck.f2fs", NULL };
+	static char top[PATH_MAX];
+	static const char *const tools[] = { "mkfs.f2fs", "sload.f2fs", "fsck.f2fs", "zstd", NULL };
 
-	(void)state;
+	assert_non_null(getcwd(top, sizeof(top)));
+	*state = top;
 	ext_setup(tools);
 	ext_make_tree("tree", 512);
 	return 0;
@@ -481,6 +547,7 @@ int main(void)
 		cmocka_unit_test(test_node_table_is_refused),
 		cmocka_unit_test(test_journal_is_refused),
 		cmocka_unit_test(test_roll_forward_is_refused),
+		cmocka_unit_test(test_nodes_are_refused),
 		cmocka_unit_test(test_crafted_superblocks),
 		cmocka_unit_test(test_crafted_checkpoints),
 		cmocka_unit_test(test_crafted_tables),

@@ -57,12 +57,13 @@ dumped f2fs-readonly
 
 # in_emulator DISK SNAPSHOTS < SCRIPT: a kernel runs it, with the disks as /dev/vda and /dev/vdb
 in_emulator() {
-	local modules=$KERNEL/lib/modules module n=0
+	local modules module n=0
+	rm -rf root
 	mkdir -p root/bin root/dev root/mnt root/proc root/modules
 	cp "$(command -v busybox)" root/bin
-	modules=$(cd "$modules" && echo "$PWD"/*)
+	modules=$(echo "$KERNEL"/lib/modules/*)
 	for module in virtio_blk f2fs; do
-		modprobe -d "$(realpath "$KERNEL")" -S "$(basename "$modules")" --show-depends "$module"
+		modprobe -d "$(realpath "$KERNEL")" -S "${modules##*/}" --show-depends "$module"
 	done | awk '$1 == "insmod" { print $2 }' | while read -r module; do
 		n=$((n + 1))
 		case $module in
@@ -126,13 +127,31 @@ rm /mnt/e /mnt/c*2
 umount /mnt
 snap 5
 END
+# Compressed and reserved blocks, inodes of all kinds.
+make f2fs-compressed 64M -O extra_attr,compression,flexible_inline_xattr,inode_checksum
+in_emulator f2fs-compressed snapshots <<'END'
+set -e
+mount -t f2fs -o compress_algorithm=lz4,compress_extension=txt /dev/vda /mnt
+cd /mnt
+for i in $(seq 9); do yes $i | head -c 90000 >c$i.txt; yes $i | head -c 50000 >plain$i; done
+yes sparse | dd of=sparse bs=4k count=3 seek=2000
+fallocate -l 8000000 reserved
+mkdir dir
+for i in $(seq 250); do echo $i >dir/long-name-of-a-small-file-$i; done
+mkfifo fifo
+mknod null c 1 3
+ln -s "$(yes long | head -n 700 | tr '\n' -)" link
+ln -s short link2
+cd /
+umount /mnt
+END
+
 for i in "${!names[@]}"; do
 	dd if=snapshots "of=${names[i]}" bs=1M skip=$((64 * i)) count=64 status=none
 done
-for name in f2fs-aged f2fs-mounted f2fs-later; do
+for name in f2fs-aged f2fs-mounted f2fs-reserved f2fs-later f2fs-compressed; do
 	dumped "$name"
 	fsck.f2fs --dry-run "$name" >/dev/null
 done
 pack_all_blocks f2fs-synced 'synced data that no checkpoint has'
 pack_all_blocks f2fs-live 'not cleanly unmounted'
-pack_all_blocks f2fs-reserved 'are counted, but not in the segment table'

@@ -31,8 +31,8 @@ pack_all_blocks swap-hibernated 'hibernated system'
 
 # Only the headers: a key's material is random, and says nothing.
 truncate -s 2M luks1
-echo secret | cryptsetup -q luksFormat --type luks1 --uuid $id --pbkdf-force-iterations 1000 -s 256 \
-	luks1 -
+echo secret | cryptsetup -q luksFormat --type luks1 --uuid $id --pbkdf-force-iterations 1000 \
+	-s 256 luks1 -
 dd if=/dev/zero of=luks1 bs=4096 seek=1 count=500 conv=notrunc status=none
 pack_all_blocks luks1 'encrypted volume (LUKS)'
 truncate -s 4M luks2
