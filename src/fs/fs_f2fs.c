@@ -5,8 +5,8 @@
  * exception:
  *
  * It rolls forward, also after an unmount. It looks at the block where the log of warm nodes would
- * go on, and when that is a node with the version of the checkpoint, an fsync wrote it since: the
- * mount follows the chain of nodes from there (Linux kernel, fs/f2fs/recovery.c,
+ * go on, and when that is a node with the version of the checkpoint, it was written since, perhaps
+ * by an fsync: the mount follows the chain of nodes from there (Linux kernel, fs/f2fs/recovery.c,
  * find_fsync_dnodes). Where there is such a node the file system is refused, as the chain and its
  * data are in blocks that are free. Where there is none, that block is data all the same: in a
  * copy, a mount must not find there what was on the target before, which may be a later state of
@@ -37,8 +37,8 @@ static int check_roll_forward(struct fs_f2fs *v, struct map *m, struct err *e)
 	rc = fs_f2fs_read(v->dev, block, 1, node, "next node", e);
 	if (rc == 0 && get_le32(node + FOOTER_VERSION_OFFSET) == (uint32_t)c->version)
 		rc = err_set(e, ERR_FORMAT, 0,
-			"there is synced data that no checkpoint has: the file system was mounted "
-			"and not unmounted");
+			"there are nodes newer than the last checkpoint: the file system was "
+			"mounted, and not unmounted");
 	if (rc == 0)
 		rc = map_set(m, block * F2FS_BLOCK_BYTES, F2FS_BLOCK_BYTES, MAP_DATA, e);
 	return rc;

@@ -66,15 +66,24 @@ static int end_run(struct scan *s, uint64_t end, struct err *e)
 		(end - s->free_start) * F2FS_BLOCK_BYTES, e);
 }
 
+/* Are the 64 blocks from `at` on alike? */
+static bool is_even(const uint8_t *bits, uint32_t at)
+{
+	uint64_t word;
+
+	if (at % 64 != 0)
+		return false;
+	word = get_be64(bits + at / 8);
+	return word == 0 || word == UINT64_MAX;
+}
+
 /* Free runs of a segment; one that reaches its end stays open for the next. */
 static int add_free(struct scan *s, const struct f2fs_segment *x, struct err *e)
 {
 	uint64_t first = (uint64_t)x->number * F2FS_SEGMENT_BLOCKS;
 
-	for (uint32_t at = 0; at < F2FS_SEGMENT_BLOCKS;) {
-		uint64_t word = get_be64(x->bits + at / 8);
+	for (uint32_t at = 0; at < F2FS_SEGMENT_BLOCKS; at += is_even(x->bits, at) ? 64 : 1) {
 		bool used = fs_f2fs_bit(x->bits, at);
-		uint32_t step = at % 64 == 0 && (word == 0 || word == UINT64_MAX) ? 64 : 1;
 
 		if (!used && !s->free_open) {
 			s->free_open = true;
@@ -82,7 +91,6 @@ static int add_free(struct scan *s, const struct f2fs_segment *x, struct err *e)
 		} else if (used && s->free_open && end_run(s, first + at, e) < 0) {
 			return -ERR_INTERNAL;
 		}
-		at += step;
 	}
 	return 0;
 }

@@ -361,9 +361,9 @@ static void test_roll_forward_is_refused(void **state)
 	f2fs_poke32("fs", footer, pack32(0) - 1);
 	assert_taken("fs");
 	f2fs_poke32("fs", footer, pack32(0));
-	ext_assert_refused("fs", "synced data that no checkpoint has");
+	ext_assert_refused("fs", "nodes newer than the last checkpoint");
 	f2fs_poke32("fs", footer + 4, 0x12345678);
-	ext_assert_refused("fs", "synced data that no checkpoint has");
+	ext_assert_refused("fs", "nodes newer than the last checkpoint");
 }
 
 /* ---- Nodes ------------------------------------------------------------------------------- */
@@ -411,7 +411,7 @@ static void test_nodes_are_refused(void **state)
 	f2fs_poke32("fs", pointer, layout.main - 1);
 	ext_assert_refused("fs", "which is outside the main area");
 	renew();
-	/* i_inline: released blocks of compressed clusters; i_extra_isize; the node's own number. */
+	/* i_inline: released blocks of compressed clusters; i_extra_isize; the node's number. */
 	f2fs_poke32("fs", inode, f2fs_peek32("fs", inode) | 0x80000000);
 	ext_assert_refused("fs", "released blocks");
 	renew();

@@ -153,5 +153,5 @@ for name in f2fs-aged f2fs-mounted f2fs-reserved f2fs-later f2fs-compressed; do
 	dumped "$name"
 	fsck.f2fs --dry-run "$name" >/dev/null
 done
-pack_all_blocks f2fs-synced 'synced data that no checkpoint has'
+pack_all_blocks f2fs-synced 'nodes newer than the last checkpoint'
 pack_all_blocks f2fs-live 'not cleanly unmounted'
