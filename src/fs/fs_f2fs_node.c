@@ -49,6 +49,7 @@ static int check_pointers(struct fs_f2fs *v, const struct map *m, uint32_t numbe
 {
 	uint32_t first = v->super.main_block;
 	uint64_t end = first + (uint64_t)v->super.main_segments * F2FS_SEGMENT_BLOCKS;
+	size_t hint = 0;
 
 	for (const uint8_t *stop = p + (size_t)count * 4; p < stop; p += 4) {
 		uint32_t block = get_le32(p);
@@ -64,7 +65,7 @@ static int check_pointers(struct fs_f2fs *v, const struct map *m, uint32_t numbe
 				"node %" PRIu32 " points to block %" PRIu32
 				", which is outside the main area",
 				number, block);
-		if (map_run(m, (uint64_t)block * F2FS_BLOCK_BYTES, NULL).kind != MAP_DATA)
+		if (map_run(m, (uint64_t)block * F2FS_BLOCK_BYTES, &hint).kind != MAP_DATA)
 			return err_set(e, ERR_FORMAT, 0,
 				"node %" PRIu32 " points to block %" PRIu32
 				", which is marked free",

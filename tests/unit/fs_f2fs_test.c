@@ -243,7 +243,7 @@ static void test_journals_count_more(void **state)
 static void give_payload(const char *name)
 {
 	static uint8_t pack[F2FS_SEGMENT * F2FS_BLOCK];
-	uint8_t payload[F2FS_BLOCK] = { 0 };
+	uint8_t payload[F2FS_BLOCK] = { 0 }, table[F2FS_BLOCK];
 	struct f2fs_layout l;
 	uint32_t sit_bytes, nat_bytes;
 	uint64_t at;
@@ -254,6 +254,13 @@ static void give_payload(const char *name)
 	sit_bytes = get_le32(pack + 0x9c);
 	nat_bytes = get_le32(pack + 0xa0);
 	memcpy(payload, pack + 0xc0, sit_bytes);
+	/* The table's first block in its other copy: it shows where the bitmap was looked for. */
+	assert_int_equal(payload[0] & 0x80, 0);
+	payload[0] |= 0x80;
+	ext_peek(name, (uint64_t)l.sit * F2FS_BLOCK, table, sizeof(table));
+	ext_poke(name, (uint64_t)(l.sit + l.sit_copy) * F2FS_BLOCK, table, sizeof(table));
+	memset(table, 0xa5, sizeof(table));
+	ext_poke(name, (uint64_t)l.sit * F2FS_BLOCK, table, sizeof(table));
 	memmove(pack + 0xc0, pack + 0xc0 + sit_bytes, nat_bytes);
 	put_le32(pack + 0x88, l.pack_blocks + 1);
 	put_le32(pack + 0x8c, get_le32(pack + 0x8c) + 1);

@@ -60,6 +60,15 @@ in_emulator() {
 	local modules module n=0
 	rm -rf root
 	mkdir -p root/bin root/dev root/mnt root/proc root/modules
+	# Nothing in busybox sets attributes: "attribute FILE".
+	gcc -static -x c -o root/bin/attribute - <<-'END'
+		#include <sys/xattr.h>
+		int main(int argc, char **argv)
+		{
+			static char value[3500];
+			return setxattr(argv[argc - 1], "user.long", value, sizeof(value), 0);
+		}
+	END
 	cp "$(command -v busybox)" root/bin
 	modules=$(echo "$KERNEL"/lib/modules/*)
 	for module in virtio_blk f2fs; do
@@ -134,7 +143,11 @@ set -e
 mount -t f2fs -o compress_algorithm=lz4,compress_extension=txt /dev/vda /mnt
 cd /mnt
 for i in $(seq 9); do yes $i | head -c 90000 >c$i.txt; yes $i | head -c 50000 >plain$i; done
-yes sparse | dd of=sparse bs=4k count=3 seek=2000
+# Nodes of all kinds: direct ones, through one and two that point to nodes, and of attributes.
+for at in 1500 2500 5000 1050000 1100000; do
+	yes sparse | dd of=sparse bs=4k count=3 seek=$at conv=notrunc
+done
+attribute plain1
 fallocate -l 8000000 reserved
 mkdir dir
 for i in $(seq 250); do echo $i >dir/long-name-of-a-small-file-$i; done
