@@ -31,7 +31,7 @@ taken_whole swap-hibernated swsuspend 'swap that holds a hibernated system'
 # A swap area is mapped: its pages are not taken, and nothing is to be explained.
 zstd -dqf "$CORPUS/swap-4k.img.zst" -o "$TMP/swap"
 check 'swap is imaged' "$IMGTOOL" image "$TMP/swap" "$TMP/swap.zst"
-check_eq "$(cat "$TMP/err" | grep -c 'all blocks' || true)" 0 'without its pages'
+check_eq "$(grep 'all blocks' "$TMP/err" || true)" '' 'without its pages'
 check_eq "$(info_of "$TMP/swap.zst" '.head | [.map.kind, .map.reason,
 	.source.file_system.type] | map(. // "none") | join("|")')" 'used|none|swap' \
 	'and the image says so'
