@@ -93,10 +93,15 @@ int fs_f2fs_nat_check(struct fs_f2fs *v, const struct map *m, struct err *e)
 	uint32_t blocks = v->super.nat_segments / 2 * F2FS_SEGMENT_BLOCKS;
 	const struct f2fs_checkpoint *c = &v->checkpoint;
 	uint64_t nodes = 0;
-	int rc = check_cost(v, m, e);
+	int rc;
 
+	/* Node numbers have 32 bits. */
+	if ((uint64_t)blocks * ENTRIES > UINT32_MAX)
+		return err_set(e, ERR_FORMAT, 0, "superblock: segment_count_nat is %" PRIu32,
+			v->super.nat_segments);
+	rc = check_cost(v, m, e);
 	for (unsigned i = 0; i < c->nat_journal_count && rc == 0; i++)
-		if (c->nat_journal[i].number >= (uint64_t)blocks * ENTRIES)
+		if (c->nat_journal[i].number >= blocks * ENTRIES)
 			return err_set(e, ERR_FORMAT, 0,
 				"checkpoint: a node in the journal is %" PRIu32,
 				c->nat_journal[i].number);

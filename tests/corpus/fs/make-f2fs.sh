@@ -62,10 +62,12 @@ in_emulator() {
 	mkdir -p root/bin root/dev root/mnt root/proc root/modules
 	# Nothing in busybox sets attributes: "attribute FILE".
 	gcc -static -x c -o root/bin/attribute - <<-'END'
+		#include <string.h>
 		#include <sys/xattr.h>
 		int main(int argc, char **argv)
 		{
-			static char value[3500];
+			char value[3500];
+			memset(value, 'v', sizeof(value));
 			return setxattr(argv[argc - 1], "user.long", value, sizeof(value), 0);
 		}
 	END
