@@ -289,41 +289,55 @@ static void test_payload(void **state)
 	map_free(after);
 }
 
-/* Every block of both tables in its other copy, the first one overwritten with garbage. */
-static void test_other_copies(void **state)
+/* Every block of both tables moved to its other copy, the first one overwritten with garbage. */
+static void turn_copies(const char *name)
 {
 	static uint8_t table[F2FS_SEGMENT * F2FS_BLOCK], garbage[F2FS_SEGMENT * F2FS_BLOCK];
-	struct fs_report r;
-	struct map *before, *after;
 	struct f2fs_layout l;
 	uint8_t bits[128]; /* of one segment of each */
-	uint64_t from, to;
+	uint32_t at;
 
-	(void)state;
 	memset(garbage, 0xa5, sizeof(garbage));
-	f2fs_make("fs", "104M", "", "tree");
-	before = must_map("fs", &r, "before");
-	f2fs_layout_of("fs", &l);
+	f2fs_layout_of(name, &l);
+	at = f2fs_peek32(name, (uint64_t)l.pack * F2FS_BLOCK + 0x84) & 0x400 ? 0xc4 : 0xc0;
+	assert_int_equal(f2fs_peek32(name, (uint64_t)l.pack * F2FS_BLOCK + 0x9c), 64);
+	assert_int_equal(f2fs_peek32(name, (uint64_t)l.pack * F2FS_BLOCK + 0xa0), 64);
 	for (int nat = 0; nat < 2; nat++) {
-		bool second = nat ? f2fs_nat_entry("fs", 0) / F2FS_BLOCK != l.nat
-				  : f2fs_sit_entry("fs", 0) / F2FS_BLOCK != l.sit;
+		uint64_t start = nat ? l.nat : l.sit;
+		uint64_t entry = nat ? f2fs_nat_entry(name, 0) : f2fs_sit_entry(name, 0);
+		bool second = entry / F2FS_BLOCK != start;
+		uint64_t from = start + (second ? F2FS_SEGMENT : 0);
+		uint64_t to = start + (second ? 0 : F2FS_SEGMENT);
 
-		from = (uint64_t)(nat ? l.nat : l.sit) + (second ? F2FS_SEGMENT : 0);
-		to = (uint64_t)(nat ? l.nat : l.sit) + (second ? 0 : F2FS_SEGMENT);
-		ext_peek("fs", from * F2FS_BLOCK, table, sizeof(table));
-		ext_poke("fs", to * F2FS_BLOCK, table, sizeof(table));
-		ext_poke("fs", from * F2FS_BLOCK, garbage, sizeof(garbage));
+		ext_peek(name, from * F2FS_BLOCK, table, sizeof(table));
+		ext_poke(name, to * F2FS_BLOCK, table, sizeof(table));
+		ext_poke(name, from * F2FS_BLOCK, garbage, sizeof(garbage));
 	}
-	ext_peek("fs", (uint64_t)l.pack * F2FS_BLOCK + 0xc0, bits, sizeof(bits));
+	ext_peek(name, (uint64_t)l.pack * F2FS_BLOCK + at, bits, sizeof(bits));
 	for (size_t i = 0; i < sizeof(bits); i++)
 		bits[i] = (uint8_t)~bits[i];
 	for (uint32_t i = 0; i < l.pack_blocks; i += l.pack_blocks - 1)
-		ext_poke("fs", (uint64_t)(l.pack + i) * F2FS_BLOCK + 0xc0, bits, sizeof(bits));
-	f2fs_fix_pack("fs", l.pack);
-	after = must_map("fs", &r, "after");
-	ext_assert_equal_maps(after, before, "other copies");
-	map_free(before);
-	map_free(after);
+		ext_poke(name, (uint64_t)(l.pack + i) * F2FS_BLOCK + at, bits, sizeof(bits));
+	f2fs_fix_pack(name, l.pack);
+}
+
+static void test_other_copies(void **state)
+{
+	static const char *const options[] = { "", "-i" };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(options); i++) {
+		struct fs_report r;
+		struct map *before, *after;
+
+		f2fs_make("fs", "104M", options[i], "tree");
+		before = must_map("fs", &r, "before");
+		turn_copies("fs");
+		after = must_map("fs", &r, "after");
+		ext_assert_equal_maps(after, before, "other copies");
+		map_free(before);
+		map_free(after);
+	}
 }
 
 /* ---- Faults ------------------------------------------------------------------------------ */
