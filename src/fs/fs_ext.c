@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "fs/fs_ext_int.h"
+#include "fs/fs_free_runs.h"
 #include "fs/fs_ops.h"
 
 struct volume {
@@ -120,8 +121,7 @@ static void describe(const struct volume *v, bool coarse, struct fs_report *r)
 	else if (ext2fs_has_feature_journal_needs_recovery(v->disk->super))
 		n = snprintf(r->note, sizeof(r->note), "dirty journal, nothing to replay");
 	if (coarse)
-		snprintf(r->note + n, sizeof(r->note) - (size_t)n,
-			"%sfree space in too many pieces, the shortest are taken as data",
+		snprintf(r->note + n, sizeof(r->note) - (size_t)n, "%s" FS_FREE_RUNS_COARSE,
 			n ? "; " : "");
 }
 

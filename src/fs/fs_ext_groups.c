@@ -15,18 +15,13 @@
 
 #include "base/mem.h"
 #include "fs/fs_ext_int.h"
-
-/*
- * A bound on memory for free space of a million pieces and more: beyond it, the shortest free runs
- * are kept as data, the length that is worth a run being doubled until the rest fits.
- */
-#define EXTENTS_MAX (2u << 20)
+#include "fs/fs_free_runs.h"
 
 struct cover {
 	ext2_filsys fs;
 	ext2_filsys before; /* or NULL */
 	struct map *m;
-	uint64_t min_free_bytes; /* shorter free runs are not worth an extent */
+	struct fs_free_runs runs; /* into m */
 	uint64_t free_blocks;
 	uint8_t *bits, *bits_before; /* a block each */
 };
@@ -173,39 +168,16 @@ static int emit_free(struct cover *c, dgrp_t group, const uint8_t *bits, struct 
 	for (unsigned start = next_bit(bits, 0, count, false); start < count;
 		start = next_bit(bits, end, count, false)) {
 		uint64_t from = first + (uint64_t)start * ratio_of(fs);
-		uint64_t to, bytes;
+		uint64_t to;
 		int rc;
 
 		end = next_bit(bits, start, count, true);
 		/* The last cluster may reach over the end of the file system (R3). */
 		to = min_u64(first + (uint64_t)end * ratio_of(fs), blocks);
-		bytes = (to - from) * fs->blocksize;
-		if (bytes < c->min_free_bytes)
-			continue;
-		rc = map_set(c->m, from * fs->blocksize, bytes, MAP_FREE, e);
+		rc = fs_free_runs_add(&c->runs, from * fs->blocksize, (to - from) * fs->blocksize,
+			e);
 		if (rc < 0)
 			return rc;
-	}
-	return 0;
-}
-
-/* Give up the shortest free runs until the map is small again. */
-static int make_coarser(struct cover *c, struct err *e)
-{
-	uint64_t least = (uint64_t)c->fs->blocksize << c->fs->cluster_ratio_bits;
-
-	while (map_count(c->m) > EXTENTS_MAX / 2) {
-		size_t hint = 0;
-
-		c->min_free_bytes = max_u64(c->min_free_bytes * 2, least * 2);
-		for (uint64_t off = 0; off < map_size(c->m);) {
-			struct extent x = map_run(c->m, off, &hint);
-
-			if (x.kind == MAP_FREE && x.len < c->min_free_bytes &&
-				map_set(c->m, x.off, x.len, MAP_DATA, e) < 0)
-				return -ERR_INTERNAL;
-			off += x.len;
-		}
 	}
 	return 0;
 }
@@ -225,8 +197,6 @@ static int map_group(struct cover *c, dgrp_t group, struct err *e)
 	}
 	if (rc == 0)
 		rc = emit_free(c, group, c->bits, e);
-	if (rc == 0 && map_count(c->m) > EXTENTS_MAX)
-		rc = make_coarser(c, e);
 	return rc;
 }
 
@@ -295,13 +265,14 @@ int fs_ext_groups_map(ext2_filsys fs, ext2_filsys before, struct map *m, uint64_
 		.fs = fs,
 		.before = before,
 		.m = m,
+		.runs = { .m = m, .unit_bytes = (uint64_t)fs->blocksize << fs->cluster_ratio_bits },
 		.bits = malloc(fs->blocksize),
 		.bits_before = malloc(fs->blocksize),
 	};
 	int rc = c.bits && c.bits_before ? map_all(&c, e) : err_nomem(e);
 
 	*free_blocks = c.free_blocks;
-	*coarse = c.min_free_bytes != 0;
+	*coarse = c.runs.min_bytes != 0;
 	free(c.bits);
 	free(c.bits_before);
 	return rc;
