@@ -1,12 +1,12 @@
 /*
- * The GPT (UEFI specification 2.10, 5.3): a header in sector 1 and an array of entries, and a copy of
- * both whose header is in the last sector. A copy counts when its signature, its checksums (CRC-32,
- * reflected 0xEDB88320) and its own place are right.
+ * The GPT (UEFI specification 2.10, 5.3): a header in sector 1 and an array of entries, and a copy
+ * of both whose header is in the last sector. A copy counts when its signature, its checksums
+ * (CRC-32, reflected 0xEDB88320) and its own place are right.
  *
  * Header: signature 0, size 12, its CRC 16 (taken with these four bytes zero), own sector 24, the
- * other's 32, first and last usable sector 40 and 48, disk GUID 56, sector of the array 72, number 80
- * and size 84 of entries, CRC of the array 88. Entry: type GUID 0, own GUID 16, first and last sector
- * 32 and 40, attributes 48, name 56 (36 units of UTF-16).
+ * other's 32, first and last usable sector 40 and 48, disk GUID 56, sector of the array 72, number
+ * 80 and size 84 of entries, CRC of the array 88. Entry: type GUID 0, own GUID 16, first and last
+ * sector 32 and 40, attributes 48, name 56 (36 units of UTF-16).
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /*
- * The MBR: four entries of 16 bytes at 446 (boot indicator, type at 4, first sector at 8, sectors at
- * 12, both little-endian), disk signature at 440, 55 AA at 510 (UEFI specification 2.10, 5.2.1). An
- * extended partition (types 05, 0F, 85) begins with an EBR, a sector of the same form: its first
+ * The MBR: four entries of 16 bytes at 446 (boot indicator, type at 4, first sector at 8, sectors
+ * at 12, both little-endian), disk signature at 440, 55 AA at 510 (UEFI specification 2.10, 5.2.1).
+ * An extended partition (types 05, 0F, 85) begins with an EBR, a sector of the same form: its first
  * entry is a logical partition, counted from this EBR; its second the next EBR, counted from the
  * beginning of the extended partition. A chain of them, so it is followed with a budget.
  */

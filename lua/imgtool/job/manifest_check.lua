@@ -1,5 +1,5 @@
---- What the members of a manifest say about each other (docs/manifest.md), once each of them has its
---- right type. Pure.
+--- What the members of a manifest say about each other (docs/manifest.md), once each of them has
+--- its right type. Pure.
 local M = {}
 
 M.FILE = 'backup.manifest.json'
@@ -63,7 +63,9 @@ local function check_partitions(m, files)
     local path = ('partitions[%d]'):format(i)
     if seen[p.index] then refuse(path .. '.index', '%d is there twice', p.index) end
     seen[p.index] = true
-    if (p.index == 0) ~= (m.table.type == 'none') then refuse(path .. '.index', 'is out of range') end
+    if (p.index == 0) ~= (m.table.type == 'none') then
+      refuse(path .. '.index', 'is out of range')
+    end
     check_place(m, p, last, container, path)
     if p.container == (p.image ~= nil) then
       refuse(path .. '.image', p.container and 'a container has none' or 'is missing')
