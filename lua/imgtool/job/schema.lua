@@ -186,7 +186,7 @@ M.fields = {
       export = 'Check everything, print the plan, and write nothing.',
       ['backup-disk'] = 'Check everything, print the plan, and write nothing.',
       volumes = 'Check everything, print the plan, and write nothing.',
-      ['verify-set'] = 'Check the manifest and the files; read no image.',
+      ['verify-set'] = 'Only say what would be verified.',
     } },
   { name = 'auto_tune', type = 'boolean', actions = ALL, option = '--auto-tune', default = false,
     doc = 'Look for the best number of workers and depth while the job runs.' },

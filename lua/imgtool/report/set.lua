@@ -54,10 +54,12 @@ local function made(r)
 end
 
 local function verified(r)
+  if r.dry_run then
+    return ('would verify %d %% of the set %s'):format(r.sample_percent, text.clean(r.set_dir))
+  end
   local lines = {}
   for _, image in ipairs(r.images) do
     local state = not image.ok and 'DAMAGED: ' .. image.message
-      or r.dry_run and 'the file is there'
       or ('OK, %d of %d frames checked'):format(image.blocks_checked, image.blocks)
     lines[#lines + 1] = ('  %s (%s): %s'):format(text.clean(image.file), text.clean(image.what),
       text.clean(state))
