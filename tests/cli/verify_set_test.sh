@@ -85,7 +85,8 @@ refused 8 'is no manifest' '.format = "other"' 'another format'
 refused 7 'snapshots: no such member' '.snapshots = 1' 'an unknown member'
 refused 7 'partitions\[2\].start_bytes' '.partitions[1].start_bytes = 1.5' 'half a byte'
 refused 7 'overlaps partition 1' '.partitions[1].start_bytes = 1048576' 'an overlap'
-refused 7 'lies outside the disk' '.partitions[3].size_bytes = "9223372036854775807"' 'a large size'
+refused 7 'lies outside the disk' '.partitions[3].size_bytes = "9223372036854775807"' \
+	'a large size'
 fresh
 head -c 100 "$good/backup.manifest.json" >"$m"
 check_status 8 'half a manifest' "$IMGTOOL" verify-set "$set"

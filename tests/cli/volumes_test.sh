@@ -11,10 +11,10 @@ a=$TMP/part.ext4 b=$TMP/part.fat c=$TMP/part.ntfs
 check 'image --volumes' "$IMGTOOL" image --volumes "$a,$b" --volumes "$a,$b,$c" --out-dir "$vol"
 check_eq "$(ls "$vol" | paste -sd' ')" 'ESP.img.zst Root.img.zst Win.img.zst backup.manifest.json' \
 	'a file for each, by what people call it'
-check_eq "$(jq -c '[.kind, (.volumes[] | [.index, .image.file, .file_system.type, .image.map.kind])]' \
-	"$vol/backup.manifest.json" | sed 's/"all"/"used"/')" \
-	'["volumes",[1,"Root.img.zst","ext4","used"],[2,"ESP.img.zst","vfat","used"],[3,"Win.img.zst","ntfs","used"]]' \
-	'in the manifest in their order'
+check_eq "$(jq -r '.volumes[] | "\(.index) \(.image.file) \(.file_system.type)"' \
+	"$vol/backup.manifest.json" | paste -sd,)" \
+	'1 Root.img.zst ext4,2 ESP.img.zst vfat,3 Win.img.zst ntfs' 'in the manifest in their order'
+check_eq "$(jq -r .kind "$vol/backup.manifest.json")" volumes 'which says that they are volumes'
 check_eq "$(jq -r '.volumes[].source.path' "$vol/backup.manifest.json")" \
 	"$(printf '%s\n' "$a" "$b" "$c")" 'with their sources'
 check 'verify-set' "$IMGTOOL" verify-set "$vol"

@@ -64,14 +64,14 @@ function M.run(job, report)
     action = 'verify-set', set_dir = job.set_dir, uuid = '', dry_run = job.dry_run,
     sample_percent = how.sample_percent, seed = how.seed, images = json.array {},
     damaged = json.array {}, blocks = 0, blocks_checked = 0, read_bytes = 0, elapsed_ns = 0,
-    bad_bytes = 0, code = 0,
+    bad_range_bytes = 0, code = 0,
   }
   if job.dry_run then return result end
   local set = try(open_set.open(job.set_dir))
   result.uuid = set.manifest.uuid
   for _, found in ipairs(set:images()) do
     check_image(set, found, how, result)
-    result.bad_bytes = result.bad_bytes + found.image.bad_bytes
+    result.bad_range_bytes = result.bad_range_bytes + found.image.bad_range_bytes
   end
   local regions = result.images[1]
   if set.manifest.regions and regions.ok then
