@@ -102,7 +102,8 @@ truncate -s 96M "$TMP/new.img"
 check 'sfdisk takes the dump' sh -c "sfdisk -q $TMP/new.img <$TMP/dumped"
 check_eq "$(sfdisk --dump "$TMP/new.img" | sed 's|/new.img|/disk.img|')" \
 	"$(sfdisk --dump "$disk")" 'and makes the same table'
-check_eq "$("$IMGTOOL" dump-pt --json "$disk" | jq -c '[.table, .device, (.partitions | length)]')" \
+got=$("$IMGTOOL" dump-pt --json "$disk")
+check_eq "$(jq -c "[.table, .device, (.partitions | length)]" <<<"$got")" \
 	"[\"gpt\",\"$disk\",4]" '--json'
 check_status 2 '--sector-size of a set' "$IMGTOOL" dump-pt --sector-size 512 "$set"
 sfdisk -q --part-label "$disk" 1 "$(printf 'a"b\\c`d$e \303\274')"
