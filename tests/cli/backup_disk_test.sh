@@ -144,5 +144,6 @@ cp "$TMP/dos-512.img" "$TMP/bad"
 printf '\x01\x00\x00\x00' | dd of="$TMP/bad" bs=1 seek=$((446 + 16 + 8)) conv=notrunc status=none
 check_status 9 'partitions that overlap' "$IMGTOOL" backup-disk "$TMP/bad" "$TMP/none"
 check_grep 'overlaps partition' "$TMP/err" 'are named'
+check_grep 'imgtool image --all-blocks takes the disk as it is' "$TMP/err" 'and what to do'
 
 done_testing

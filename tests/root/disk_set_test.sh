@@ -59,7 +59,7 @@ check_status 12 '--on-read-error zero' "$IMGTOOL" backup-disk --force --on-read-
 check_grep 'backup GPT is damaged' "$TMP/err" 'says what is odd about the table'
 # The swap area is data in its first 64 KiB only, and those can be read.
 check_eq "$(jq -c '[.regions, .partitions[].image] | map(.bad_range_bytes)' \
-	"$TMP/bad/backup.manifest.json")" '[1048576,0,0,0,0]' 'R9: exactly those are recorded as bad'
+	"$TMP/bad/backup.manifest.json")" '[1048576,0,0,0,0]' 'R9: those are recorded'
 check_eq "$(jq -c '.table | [.primary_valid, .backup_valid]' "$TMP/bad/backup.manifest.json")" \
 	'[true,false]' 'and the copy of the GPT that was lost'
 check 'verify-set' "$IMGTOOL" verify-set "$TMP/bad"
@@ -99,7 +99,7 @@ check_grep 'has changed since' "$TMP/err" 'why'
 "$IMGTOOL" list --json >"$TMP/list"
 check_eq "$(jq -r --arg path "$LOOP" 'select(.path == $path) |
 	[.fs_type, .fs_label, .fs_uuid, .in_use, .mounts[0]] | join(" ")' "$TMP/list")" \
-	"ext4 Live $(blkid -o value -s UUID "$LOOP") true $TMP/live" 'list: what a careful person needs'
+	"ext4 Live $(blkid -o value -s UUID "$LOOP") true $TMP/live" 'list: what it is'
 check_eq "$(jq -r --arg path "$LOOP" 'select(.path == $path) | .holders' "$TMP/list" |
 	grep -c "$TMP/live")" 1 'and what holds it'
 "$IMGTOOL" list >"$TMP/list"
@@ -114,7 +114,8 @@ if wait_node=$(for i in 1 2 3 4; do [ -b "${LOOP}p1" ] && echo yes && break; sle
 	[ -n "$wait_node" ]; then
 	mount_at "${LOOP}p1" "$TMP/p1" -o ro
 	check 'a mounted partition' "$IMGTOOL" backup-disk -q "$LOOP" "$TMP/nodes"
-	check_eq "$(jq -r '.partitions[0].mount_point' "$TMP/nodes/backup.manifest.json")" "$TMP/p1" \
+	m=$TMP/nodes/backup.manifest.json
+	check_eq "$(jq -r '.partitions[0].mount_point' "$m")" "$TMP/p1" \
 		'has its mount point in the manifest'
 	"$IMGTOOL" list --json >"$TMP/list"
 	check_eq "$(jq -r --arg path "${LOOP}p1" 'select(.path == $path) |

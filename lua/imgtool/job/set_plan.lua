@@ -137,6 +137,15 @@ local function number(entries)
   return entries
 end
 
+-- A table that can't be trusted can't say what to image: but all blocks can.
+local function read_table(source)
+  local found, message, code = disk.read(source)
+  if code == sys.codes.refused then
+    message = message .. ' (imgtool image --all-blocks takes the disk as it is)'
+  end
+  return try(found, message, code)
+end
+
 --- The plan of a backup of a disk, which the caller opened and keeps open.
 ---@param job table checked
 ---@param report table
@@ -151,7 +160,7 @@ function M.disk(job, report, source)
     fail.raise('usage', '%s is a partition, not a disk (imgtool image makes an image of it)',
       job.device)
   end
-  plan.found = try(disk.read(source))
+  plan.found = read_table(source)
   if plan.found.note ~= '' then report:warn(('%s: %s'):format(job.device, plan.found.note)) end
   plan.identity.part_table = plan.found.table ~= 'none' and plan.found.table or ''
   plan.identity.disk_id = plan.found.id
