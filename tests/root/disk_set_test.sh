@@ -33,11 +33,9 @@ for kind in gpt dos; do
 		check_eq "$(sfdisk --dump "$LOOP" | sed "s|$LOOP|DISK|")" \
 			"$(sfdisk --dump "$disk" | sed "s|$disk|DISK|")" "$what: the same table again"
 		check "$what: which sfdisk takes" sfdisk --verify "$LOOP"
-		losetup --find --show -o $((1 << 20)) --sizelimit $((16 << 20)) "$TMP/out.img" >"$TMP/name"
-		part=$(cat "$TMP/name")
-		cleanup losetup -d "$part"
+		loop_of "$TMP/out.img" --offset $((1 << 20)) --sizelimit $((16 << 20))
 		mkdir -p "$TMP/tree"
-		mount -o ro "$part" "$TMP/tree"
+		mount -o ro "$LOOP" "$TMP/tree"
 		check "$what: its files" diff -r -x lost+found "$TMP/small" "$TMP/tree"
 		umount "$TMP/tree"
 		check "$what: verify-set" "$IMGTOOL" verify-set -q "$set"
