@@ -129,6 +129,8 @@ mkdir "$TMP/foreign"
 echo mine >"$TMP/foreign/part-3.img.zst"
 check_status 9 'R8: a file with the name of an image' "$IMGTOOL" backup-disk "$disk" "$TMP/foreign"
 check_eq "$(ls "$TMP/foreign")" part-3.img.zst 'is seen before anything is written'
+cp -r "$TMP/foreign" "$TMP/foreign2"
+check '--force replaces it, too' "$IMGTOOL" backup-disk -q --force "$disk" "$TMP/foreign2"
 check_status 3 'nothing to resume' "$IMGTOOL" backup-disk --resume "$disk" "$TMP/foreign"
 check_status 2 'a file is no directory' "$IMGTOOL" backup-disk "$disk" "$TMP/kept"
 
