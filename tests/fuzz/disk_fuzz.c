@@ -2,9 +2,9 @@
  * Partition tables of any bytes: no crash, no endless chain; and what is taken keeps the promises
  * of disk.h: partitions lie in the disk, in order, clear of each other and of the table.
  *
- * The input is the beginning of a disk of 64 KiB; its first byte chooses the sector size and whether
- * the last sector is a copy of sector 1. Checksums of a GPT are made right, or nothing would get
- * past them.
+ * The input is the beginning of a disk of 64 KiB; its first byte chooses the sector size and
+ * whether the last sector is a copy of sector 1. Checksums of a GPT are made right, or nothing
+ * would get past them.
  */
 #include <stddef.h>
 #include <stdint.h>

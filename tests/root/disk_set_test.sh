@@ -10,42 +10,53 @@ requires losetup sfdisk fdisk mkfs.ext4 mkfs.fat mcopy mkntfs ntfscp mkswap e2fs
 set=$TMP/set
 
 # ---- Every table, every sector size ----
-for kind in gpt dos; do
-	for sector in 512 4096; do
-		[ "$kind $sector" != 'dos 512' ] || continue # tests/cli/backup_disk_test.sh has it
-		what="$kind $sector"
-		make_disk "$TMP/disk.img" $kind $sector
-		loop_of "$TMP/disk.img" --sector-size $sector
-		disk=$LOOP
-		rm -rf "$set"
-		check "$what: backup-disk" "$IMGTOOL" backup-disk -q "$disk" "$set"
-		check_eq "$(jq -c '[.source.kind, .source.logical_bytes]' "$set/backup.manifest.json")" \
-			"[\"loop\",$sector]" "$what: the sectors are the device's"
-		check_eq "$(jq -r '.partitions[] | [.index, .start_bytes, .size_bytes] | join(" ")' \
-			"$set/backup.manifest.json")" "$(sfdisk --json "$disk" | jq -r --arg s $sector \
-			'.partitiontable.partitions[] | [(.node | match("p([0-9]+)$").captures[0].string),
-				.start * ($s | tonumber), .size * ($s | tonumber)] | join(" ")')" \
-			"$what: partitions are those of sfdisk"
-		check_eq "$("$IMGTOOL" dump-pt "$disk")" "$(sfdisk --dump "$disk" | sed 's/ *$//')" \
-			"$what: dump-pt is sfdisk's"
-		rebuild "$set" "$TMP/out.img"
-		loop_of "$TMP/out.img" --sector-size $sector
-		sfdisk --dump "$disk" | sed "s|$disk|DISK|" >"$TMP/want"
-		check_eq "$(sfdisk --dump "$LOOP" | sed "s|$LOOP|DISK|")" "$(cat "$TMP/want")" \
-			"$what: the same table again"
-		check "$what: which sfdisk takes" sfdisk --verify "$LOOP"
-		loop_of "$TMP/out.img" --offset $((1 << 20)) --sizelimit $((16 << 20))
-		mkdir -p "$TMP/tree"
-		mount -o ro "$LOOP" "$TMP/tree"
-		check "$what: its files" diff -r -x lost+found "$TMP/small" "$TMP/tree"
-		umount "$TMP/tree"
-		check "$what: verify-set" "$IMGTOOL" verify-set -q "$set"
-		if [ $sector = 4096 ]; then
-			check_status 2 "$what: --sector-size of a device" "$IMGTOOL" backup-disk \
-				--sector-size 512 "$disk" "$TMP/none"
-		fi
-	done
-done
+# lines FILTER: of jq on the set's manifest
+lines() {
+	jq -cr "$1" "$set/backup.manifest.json"
+}
+
+# partitions_of DEVICE SECTOR: index, start and size as sfdisk says, in bytes
+partitions_of() {
+	sfdisk --json "$1" | jq -r --argjson s "$2" '.partitiontable.partitions[] |
+		[(.node | match("p([0-9]+)$").captures[0].string), .start * $s, .size * $s] |
+		join(" ")'
+}
+
+# dump_as_disk DEVICE: sfdisk's dump with DISK for the device
+dump_as_disk() {
+	sfdisk --dump "$1" | sed "s|$1|DISK|; s/ *\$//"
+}
+
+check_disk() { # KIND SECTOR
+	local disk what="$1 $2"
+	make_disk "$TMP/disk.img" "$1" "$2"
+	loop_of "$TMP/disk.img" --sector-size "$2"
+	disk=$LOOP
+	rm -rf "$set"
+	check "$what: backup-disk" "$IMGTOOL" backup-disk -q "$disk" "$set"
+	check_eq "$(lines '[.source.kind, .source.logical_bytes]')" "[\"loop\",$2]" \
+		"$what: the sectors are the device's"
+	check_eq "$(lines '.partitions[] | [.index, .start_bytes, .size_bytes] | join(" ")')" \
+		"$(partitions_of "$disk" "$2")" "$what: partitions are those of sfdisk"
+	check_eq "$("$IMGTOOL" dump-pt "$disk" | sed "s|$disk|DISK|")" "$(dump_as_disk "$disk")" \
+		"$what: dump-pt is sfdisk's"
+	rebuild "$set" "$TMP/out.img"
+	loop_of "$TMP/out.img" --sector-size "$2"
+	check_eq "$(dump_as_disk "$LOOP")" "$(dump_as_disk "$disk")" "$what: the same table again"
+	check "$what: which sfdisk takes" sfdisk --verify "$LOOP"
+	loop_of "$TMP/out.img" --offset $((1 << 20)) --sizelimit $((16 << 20))
+	mkdir -p "$TMP/files"
+	mount -o ro "$LOOP" "$TMP/files"
+	check "$what: its files" diff -r -x lost+found "$TMP/small" "$TMP/files"
+	umount "$TMP/files"
+	check "$what: verify-set" "$IMGTOOL" verify-set -q "$set"
+	check_status 2 "$what: --sector-size of a device" "$IMGTOOL" backup-disk \
+		--sector-size 512 "$disk" "$TMP/none"
+}
+# An MBR with sectors of 512 bytes: tests/cli/backup_disk_test.sh
+check_disk gpt 512
+check_disk gpt 4096
+check_disk dos 4096
 
 # ---- A disk that fails: the file under it is cut ----
 make_disk "$TMP/failing.img" gpt 512
