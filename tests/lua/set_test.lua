@@ -149,6 +149,20 @@ describe('a set', function()
     assert.is_true(exists 'v/backup.manifest.json')
   end)
 
+  it('is not begun when no manifest could describe it', function()
+    local real = device.identity
+    device.identity = function(dev)
+      local identity = assert(real(dev))
+      identity.kind = 'tape'
+      return identity
+    end
+    local result, message = backup()
+    device.identity = real
+    assert.is_nil(result)
+    assert.matches('source.kind: one of disk', message, 1, true)
+    assert.is_false(exists 'set')
+  end)
+
   it('R7: is none when the table was changed meanwhile', function()
     local disk = require 'img.disk'
     local real, calls = disk.read, 0

@@ -208,6 +208,17 @@ local function plan_result(set)
   return result
 end
 
+-- A disk that no manifest can describe is found now, not when the last image is done.
+local function try_manifest(set)
+  local uuid = ('0'):rep(8) .. ('-0000'):rep(3) .. '-' .. ('0'):rep(12)
+  local draft = { plan = set.plan, job = set.job, images = {},
+    state = { uuid = uuid, created = 0 } }
+  for _, entry in ipairs(set.plan.entries) do
+    draft.images[entry.n] = set_manifest.placeholder(entry, disk_set.image_uuid(uuid, entry.n))
+  end
+  manifest.encode(set_manifest.make(draft))
+end
+
 local Set = {}
 Set.__index = Set
 
@@ -232,6 +243,7 @@ function M.run(job, report, dir, make_plan)
     set.state = set.state or { uuid = '' }
     return plan_result(set)
   end
+  try_manifest(set)
   set_dir.prepare(dir, set.action)
   set.state = set.state or set_dir.begin(dir, job, set.plan)
   local lock <close> = try(sys.lock(set_dir.path(dir, manifest.STATE)))
