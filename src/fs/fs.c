@@ -45,7 +45,8 @@ static void copy_range(struct dev *d, int fd, uint64_t off, uint64_t len, uint8_
 /*
  * NTFS is believed only when its first file record is where the boot sector says (offsets 0x0b,
  * 0x0d, 0x30: Linux-NTFS documentation, $Boot), BitLocker when its metadata is (three offsets at
- * 0xb0; libyal, BitLocker Drive Encryption format, volume header).
+ * 0xb0; libyal, BitLocker Drive Encryption format, volume header). The label of FAT32 and exFAT is in
+ * the root directory (offsets: fs_fat_boot.c, fs_exfat_boot.c), mostly in its first cluster.
  */
 static void copy_pointed_to(struct dev *d, int fd, uint8_t *piece)
 {
@@ -62,6 +63,14 @@ static void copy_pointed_to(struct dev *d, int fd, uint8_t *piece)
 	} else if (memcmp(boot + 3, "-FVE-FS-", 8) == 0) {
 		for (size_t at = 0xb0; at < 0xb0 + 3 * 8; at += 8)
 			copy_range(d, fd, get_le64(boot + at), PIECE_BYTES, piece);
+	} else if (memcmp(boot + 3, "EXFAT   ", 8) == 0) {
+		place = get_le32(boot + 0x58) +
+			((uint64_t)(get_le32(boot + 0x60) - 2) << (boot[0x6d] & 31));
+		copy_range(d, fd, place << (boot[0x6c] & 15), PIECE_BYTES, piece);
+	} else if (memcmp(boot + 0x52, "FAT32   ", 8) == 0) {
+		place = get_le16(boot + 0x0e) + (uint64_t)boot[0x10] * get_le32(boot + 0x24) +
+			(uint64_t)(get_le32(boot + 0x2c) - 2) * boot[0x0d];
+		copy_range(d, fd, place * get_le16(boot + 0x0b), PIECE_BYTES, piece);
 	}
 }
 
