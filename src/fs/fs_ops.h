@@ -19,6 +19,7 @@ struct fs_ops {
 };
 
 extern const struct fs_ops fs_ext;
+extern const struct fs_ops fs_exfat;
 extern const struct fs_ops fs_fat;
 extern const struct fs_ops fs_ntfs;
 extern const struct fs_ops fs_swap;

@@ -86,6 +86,7 @@ static const struct fs_ops packed = {
 const struct fs_ops *const fs_table[] = {
 	/* with a map */
 	&fs_ext,
+	&fs_exfat,
 	&fs_fat,
 	&fs_ntfs,
 	&fs_swap,
