@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# exFAT as a driver leaves it: mounted through FUSE, filled, emptied and filled again; unmounted, and
-# as it is on the device while it is mounted. A copy rebuilt from the map's data alone, on top of
-# garbage, passes fsck.exfat and holds every file.
+# exFAT as a driver leaves it: mounted through FUSE, filled, emptied and filled again; unmounted,
+# and as it is on the device while it is mounted. A copy rebuilt from the map's data alone, on top
+# of garbage, passes fsck.exfat and holds every file.
 . "$(dirname "$0")/../lib.sh"
 requires_root
 requires mkfs.exfat fsck.exfat dump.exfat mount.exfat-fuse losetup

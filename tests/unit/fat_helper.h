@@ -1,6 +1,6 @@
 /*
- * For the tests of FAT: volumes made by mkfs.fat and filled by mtools in the file "fs" of the scratch
- * directory (ext_helper.h), and their tables read and patched.
+ * For the tests of FAT: volumes made by mkfs.fat and filled by mtools in the file "fs" of the
+ * scratch directory (ext_helper.h), and their tables read and patched.
  */
 #ifndef TESTS_UNIT_FAT_HELPER_H
 #define TESTS_UNIT_FAT_HELPER_H
