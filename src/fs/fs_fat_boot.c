@@ -23,8 +23,9 @@
  * "FAT Type Determination" says that the number of clusters alone decides. But volumes with the
  * fields of FAT32 (BPB_FATSz16 is 0) and fewer clusters than a FAT32 should have are common: EFI
  * system partitions. Nobody can read them as FAT16, which has no other field for the size of its
- * table; so they are FAT32 here, as they are for Windows, Linux and EFI. The other way round, the
- * fields of FAT16 with too many clusters, is refused.
+ * table; so they are FAT32 here, as they are for Windows, Linux and EFI; also with BPB_TotSec16, which
+ * should be 0 then and mkfs.fat fills in when it has room. The other way round, the fields of FAT16
+ * with too many clusters, is refused.
  */
 #include <inttypes.h>
 
@@ -119,7 +120,7 @@ static int decode_regions(const uint8_t *p, uint64_t device_bytes, struct fat_bo
 	uint64_t fat = get_le16(p + 0x16);
 	uint64_t end, clusters;
 
-	if (fat == 0 && (entries != 0 || total != 0))
+	if (fat == 0 && entries != 0)
 		return err_set(e, ERR_FORMAT, 0, "boot sector: it mixes fields of FAT16 and FAT32");
 	if (fat != 0 && entries == 0)
 		return bad(e, "BPB_RootEntCnt", entries);

@@ -83,7 +83,7 @@ static void test_boot_sector(void **state)
 	static const struct patch fat32[] = {
 		{ 0x0D, 1, 128, NULL }, /* another size: an empty volume is still good */
 		{ 0x11, 2, 16, "mixes fields" },
-		{ 0x13, 2, 16, "mixes fields" },
+		{ 0x13, 2, 16, "BPB_TotSec16 is 16" },
 		{ 0x20, 4, 0, "fill the volume" },
 		{ 0x20, 4, 81921, "truncated?" },
 		{ 0x20, 4, 81919, NULL },
@@ -155,17 +155,25 @@ static void test_type_borders(void **state)
 /* The fields of FAT32 and few clusters: an EFI system partition. */
 static void test_small_fat32(void **state)
 {
-	struct fs_report r;
-	struct map *m, *want;
+	static const char *const sizes[] = { "33M", "20M" };
 
 	(void)state;
-	fat_make("33M", "-F 32 -s 8");
-	m = fat_good_map(&r, "");
-	want = fat_witness_map(map_size(m));
-	ext_assert_equal_maps(m, want, "small FAT32");
-	assert_true(fat_volume_of("fs").clusters < 65525);
-	map_free(m);
-	map_free(want);
+	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+		struct fs_report r;
+		struct map *m, *want;
+		uint8_t total16[2];
+
+		fat_make(sizes[i], "-F 32 -s 8");
+		m = fat_good_map(&r, "");
+		want = fat_witness_map(map_size(m));
+		ext_assert_equal_maps(m, want, "small FAT32");
+		assert_true(fat_volume_of("fs").clusters < 65525);
+		/* Under 65536 sectors mkfs.fat counts them in BPB_TotSec16. */
+		ext_peek("fs", 0x13, total16, 2);
+		assert_int_equal(get_le16(total16) != 0, i == 1);
+		map_free(m);
+		map_free(want);
+	}
 }
 
 static void test_atari_is_refused(void **state)
