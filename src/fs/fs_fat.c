@@ -15,8 +15,9 @@
  * others are walked, whether the volume calls itself clean or not, in the copy of the FAT that
  * counts: when a directory entry or a chain uses a cluster that is free, when two use the same, or
  * when a file has more bytes than clusters (its chain had not reached the disk), all blocks are
- * taken. So what remains free can be reached by nobody. For a write that went to one copy of the
- * FAT only, the same holds in each of them.
+ * taken. So what remains free can be reached by nobody. Where the copies differ (a write that went
+ * to one of them only), an entry of another copy may not lead to a free cluster either, so that the
+ * same holds for those who read that one.
  *
  * FSInfo's count of free clusters is a hint ([FAT] "FAT32 FSInfo Sector Structure"), and is only
  * compared for a remark; the walk stands for the superblock's count that rule R2 asks for.
@@ -91,22 +92,33 @@ static void take_other(struct fat *f, const uint8_t *active, const uint8_t *piec
 	}
 }
 
-static int read_piece(struct fat *f, uint32_t copy, uint64_t at, uint8_t *piece, size_t n,
+static uint32_t total_entries(const struct fat *f)
+{
+	return f->boot.clusters + FS_FAT_FIRST_CLUSTER;
+}
+
+/* Entries that are read at a time. */
+static uint32_t step_of(const struct fat *f)
+{
+	return f->boot.entry_bits == 12 ? total_entries(f)
+					: (uint32_t)(PIECE_BYTES * 8 / f->boot.entry_bits);
+}
+
+static int read_piece(struct fat *f, uint32_t copy, uint32_t from, uint32_t count, uint8_t *piece,
 	struct err *e)
 {
-	return dev_read(f->h.dev, f->boot.fat_off + copy * f->boot.fat_bytes + at, piece, n, e);
+	uint64_t at = (uint64_t)from * f->boot.entry_bits / 8;
+
+	return dev_read(f->h.dev, f->boot.fat_off + copy * f->boot.fat_bytes + at, piece,
+		(size_t)div_up((uint64_t)count * f->boot.entry_bits, 8), e);
 }
 
 static int scan_copies(struct fat *f, uint8_t *active, uint8_t *other, struct err *e)
 {
-	uint32_t total = f->boot.clusters + FS_FAT_FIRST_CLUSTER;
-	uint32_t step = f->boot.entry_bits == 12 ? total : PIECE_BYTES * 8 / f->boot.entry_bits;
-
-	for (uint32_t from = 0; from < total; from += step) {
-		uint32_t count = (uint32_t)min_u64(step, total - from);
+	for (uint32_t from = 0; from < total_entries(f); from += step_of(f)) {
+		uint32_t count = (uint32_t)min_u64(step_of(f), total_entries(f) - from);
 		size_t n = (size_t)div_up((uint64_t)count * f->boot.entry_bits, 8);
-		uint64_t at = (uint64_t)from * f->boot.entry_bits / 8;
-		int rc = read_piece(f, f->boot.active, at, active, n, e);
+		int rc = read_piece(f, f->boot.active, from, count, active, e);
 
 		if (rc < 0)
 			return rc;
@@ -114,12 +126,44 @@ static int scan_copies(struct fat *f, uint8_t *active, uint8_t *other, struct er
 		for (uint32_t copy = 0; copy < f->boot.fats; copy++) {
 			if (copy == f->boot.active)
 				continue;
-			rc = read_piece(f, copy, at, other, n, e);
+			rc = read_piece(f, copy, from, count, other, e);
 			if (rc < 0)
 				return rc;
 			if (memcmp(active, other, n) != 0)
 				take_other(f, active, other, from, count);
 		}
+	}
+	return 0;
+}
+
+/* Entries [from, from + count) of another copy: do they lead to free clusters? */
+static int check_piece(const struct fat *f, uint32_t copy, const uint8_t *piece, uint32_t from,
+	uint32_t count, struct err *e)
+{
+	for (uint32_t i = from < 2 ? 2 - from : 0; i < count; i++) {
+		uint32_t value = entry_at(f, piece, i);
+
+		if (fs_fat_is_cluster(&f->h, value) &&
+			!fs_clusters_test(&f->h.used, value - FS_FAT_FIRST_CLUSTER))
+			return err_set(e, ERR_FORMAT, 0,
+				"copy %" PRIu32 " of the FAT differs, and has cluster %" PRIu32
+				" lead to %" PRIu32 ", which is free",
+				copy, from + i, value);
+	}
+	return 0;
+}
+
+/* After all copies were read, and only when they are not the same. */
+static int check_copy(struct fat *f, uint32_t copy, uint8_t *piece, struct err *e)
+{
+	for (uint32_t from = 0; from < total_entries(f); from += step_of(f)) {
+		uint32_t count = (uint32_t)min_u64(step_of(f), total_entries(f) - from);
+		int rc = read_piece(f, copy, from, count, piece, e);
+
+		if (rc == 0)
+			rc = check_piece(f, copy, piece, from, count, e);
+		if (rc < 0)
+			return rc;
 	}
 	return 0;
 }
@@ -132,6 +176,9 @@ static int scan_fats(struct fat *f, struct err *e)
 	if (pieces == NULL)
 		return err_nomem(e);
 	rc = scan_copies(f, pieces, pieces + PIECE_BYTES, e);
+	for (uint32_t copy = 0; copy < f->boot.fats && f->differ > 0 && rc == 0; copy++)
+		if (copy != f->boot.active)
+			rc = check_copy(f, copy, pieces, e);
 	free(pieces);
 	return rc;
 }

@@ -240,8 +240,8 @@ static void test_against_witness(void **state)
 }
 
 /*
- * How much another imaging tool keeps: as much, and two clusters more on every volume (partclone
- * 0.3.23 counts from cluster 0, though the first is 2).
+ * How much another imaging tool keeps: as much, and partclone 0.3.23 two clusters more on every
+ * volume, as many as there are numbers before the first cluster's.
  */
 static void test_against_partclone(void **state)
 {
@@ -682,6 +682,28 @@ static void test_boot_sector(void **state)
 	}
 }
 
+/* More clusters than are looked through: a volume of hundreds of gigabytes in the smallest ones. */
+static void test_too_many_clusters(void **state)
+{
+	uint8_t boot[512];
+	struct exfat_boot b;
+	struct err e;
+
+	(void)state;
+	make("16M", "-c 4K");
+	ext_peek("fs", 0, boot, sizeof(boot));
+	boot[0x6D] = 0;
+	put_le64(boot + 0x48, (uint64_t)1 << 40);
+	put_le32(boot + 0x54, FS_EXFAT_MAX_CLUSTERS / 128 + 1);
+	put_le32(boot + 0x58, FS_EXFAT_MAX_CLUSTERS / 64);
+	put_le32(boot + 0x5C, FS_EXFAT_MAX_CLUSTERS);
+	assert_int_equal(fs_exfat_boot_decode(boot, 512, UINT64_MAX, &b, &e), 0);
+	put_le32(boot + 0x5C, FS_EXFAT_MAX_CLUSTERS + 1);
+	assert_true(fs_exfat_boot_decode(boot, 512, UINT64_MAX, &b, &e) < 0);
+	assert_non_null(strstr(e.msg, "more than are looked through"));
+	assert_true(fs_exfat_boot_decode(boot, 511, UINT64_MAX, &b, &e) < 0);
+}
+
 /* Both regions, every part of them; and that they are each other's. */
 static void test_boot_checksums(void **state)
 {
@@ -922,6 +944,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_benign_entries),
 		cmocka_unit_test(test_set_across_clusters),
 		cmocka_unit_test(test_boot_sector),
+		cmocka_unit_test(test_too_many_clusters),
 		cmocka_unit_test(test_boot_checksums),
 		cmocka_unit_test(test_sectors_of_4_kib),
 		cmocka_unit_test(test_every_failing_read),

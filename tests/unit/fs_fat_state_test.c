@@ -48,6 +48,12 @@ static void test_every_copy_counts(void **state)
 	assert_int_equal(map_run(m, fat_off_of(&v, last - 5), NULL).kind, MAP_FREE);
 	assert_int_equal(map_run(m, fat_off_of(&v, last - 6), NULL).kind, MAP_DATA);
 	map_free(m);
+	/* Whoever reads the second copy would go on in a cluster that neither has. */
+	fat_set_entry(&v, 1, last - 6, last - 8);
+	ext_assert_refused("fs", "copy 1 of the FAT differs, and has cluster");
+	fat_set_entry(&v, 1, last - 8, 0x0FFFFFFF);
+	map_free(ext_map_of("fs", &r));
+	assert_true(r.used_only);
 }
 
 /* BPB_ExtFlags: the second copy alone counts; what the first still has stays data. */
