@@ -15,9 +15,9 @@
  * others are walked, whether the volume calls itself clean or not, in the copy of the FAT that
  * counts: when a directory entry or a chain uses a cluster that is free, when two use the same, or
  * when a file has more bytes than clusters (its chain had not reached the disk), all blocks are
- * taken. So what remains free can be reached by nobody. Where the copies differ (a write that went
- * to one of them only), an entry of another copy may not lead to a free cluster either, so that the
- * same holds for those who read that one.
+ * taken. Where the copies differ (a write that went to one of them only), or clusters belong to no
+ * file, no entry of any copy may lead to a free cluster either: repairs make files of lost chains,
+ * and may use another copy. So what remains free can be reached by nobody.
  *
  * FSInfo's count of free clusters is a hint ([FAT] "FAT32 FSInfo Sector Structure"), and is only
  * compared for a remark; the walk stands for the superblock's count that rule R2 asks for.
@@ -136,7 +136,7 @@ static int scan_copies(struct fat *f, uint8_t *active, uint8_t *other, struct er
 	return 0;
 }
 
-/* Entries [from, from + count) of another copy: do they lead to free clusters? */
+/* Entries [from, from + count) of a copy: does one lead to a free cluster? */
 static int check_piece(const struct fat *f, uint32_t copy, const uint8_t *piece, uint32_t from,
 	uint32_t count, struct err *e)
 {
@@ -146,14 +146,13 @@ static int check_piece(const struct fat *f, uint32_t copy, const uint8_t *piece,
 		if (fs_fat_is_cluster(&f->h, value) &&
 			!fs_clusters_test(&f->h.used, value - FS_FAT_FIRST_CLUSTER))
 			return err_set(e, ERR_FORMAT, 0,
-				"copy %" PRIu32 " of the FAT differs, and has cluster %" PRIu32
+				"copy %" PRIu32 " of the FAT has cluster %" PRIu32
 				" lead to %" PRIu32 ", which is free",
 				copy, from + i, value);
 	}
 	return 0;
 }
 
-/* After all copies were read, and only when they are not the same. */
 static int check_copy(struct fat *f, uint32_t copy, uint8_t *piece, struct err *e)
 {
 	for (uint32_t from = 0; from < total_entries(f); from += step_of(f)) {
@@ -176,10 +175,33 @@ static int scan_fats(struct fat *f, struct err *e)
 	if (pieces == NULL)
 		return err_nomem(e);
 	rc = scan_copies(f, pieces, pieces + PIECE_BYTES, e);
-	for (uint32_t copy = 0; copy < f->boot.fats && f->differ > 0 && rc == 0; copy++)
-		if (copy != f->boot.active)
-			rc = check_copy(f, copy, pieces, e);
 	free(pieces);
+	return rc;
+}
+
+/* Clusters in use that the walk did not meet. */
+static uint64_t lost_clusters(const struct fat *f)
+{
+	uint64_t used = fs_clusters_sum(&f->h.used);
+	uint64_t known = fs_clusters_sum(&f->h.seen) + f->bad_clusters;
+
+	return used > known ? used - known : 0;
+}
+
+/* Chains that the walk did not follow, if there are any. */
+static int check_other_chains(struct fat *f, struct err *e)
+{
+	uint8_t *piece;
+	int rc = 0;
+
+	if (f->differ == 0 && lost_clusters(f) == 0)
+		return 0;
+	piece = malloc(PIECE_BYTES);
+	if (piece == NULL)
+		return err_nomem(e);
+	for (uint32_t copy = 0; copy < f->boot.fats && rc == 0; copy++)
+		rc = check_copy(f, copy, piece, e);
+	free(piece);
 	return rc;
 }
 
@@ -239,13 +261,12 @@ static int note_fsinfo(struct fat *f, struct fs_report *r, struct err *e)
 
 static void note_account(const struct fat *f, uint64_t min_run, struct fs_report *r)
 {
-	uint64_t used = fs_clusters_sum(&f->h.used);
-	uint64_t known = fs_clusters_sum(&f->h.seen) + f->bad_clusters;
+	uint64_t lost = lost_clusters(f);
 
 	if (f->differ > 0)
 		fs_add_note(r, "the copies of the FAT differ in %" PRIu32 " entries", f->differ);
-	if (used > known)
-		fs_add_note(r, "%" PRIu64 " clusters in use belong to no file", used - known);
+	if (lost > 0)
+		fs_add_note(r, "%" PRIu64 " clusters in use belong to no file", lost);
 	if (f->bad_clusters > 0)
 		fs_add_note(r, "%" PRIu32 " bad clusters", f->bad_clusters);
 	if (min_run > 1)
@@ -262,6 +283,8 @@ static int map_volume(struct fat *f, struct map *m, struct fs_report *r, struct 
 		rc = scan_fats(f, e);
 	if (rc == 0)
 		rc = fs_fat_walk(&f->h, &f->boot, e);
+	if (rc == 0)
+		rc = check_other_chains(f, e);
 	if (rc == 0)
 		rc = note_fsinfo(f, r, e);
 	if (rc == 0)

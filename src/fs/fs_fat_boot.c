@@ -23,9 +23,9 @@
  * "FAT Type Determination" says that the number of clusters alone decides. But volumes with the
  * fields of FAT32 (BPB_FATSz16 is 0) and fewer clusters than a FAT32 should have are common: EFI
  * system partitions. Nobody can read them as FAT16, which has no other field for the size of its
- * table; so they are FAT32 here, as they are for Windows, Linux and EFI; also with BPB_TotSec16, which
- * should be 0 then and mkfs.fat fills in when it has room. The other way round, the fields of FAT16
- * with too many clusters, is refused.
+ * table; so they are FAT32 here, as they are for Windows, Linux and EFI. That goes for those with
+ * BPB_TotSec16 too, which should be 0 then, but mkfs.fat fills in when the number has room. The
+ * other way round, the fields of FAT16 with too many clusters, is refused.
  */
 #include <inttypes.h>
 
