@@ -131,9 +131,9 @@ static void copy_value(blkid_probe pr, const char *name, char *out, size_t len)
 
 /*
  * libblkid takes the boot sector of an exFAT without boot code for a DOS partition table without
- * partitions (64 zeros at 0x1be). What has no partitions is none.
+ * partitions (64 zeros at 0x1be). That is no second signature.
  */
-static bool is_exfat_boot(struct dev *d)
+static bool has_empty_table(struct dev *d)
 {
 	uint8_t boot[512];
 
@@ -157,7 +157,7 @@ static unsigned list_signatures(struct dev *d, blkid_probe pr, char *out, size_t
 		const char *table = value_of(pr, "PTTYPE");
 		int n;
 
-		if (!type && (!table || (strcmp(table, "dos") == 0 && is_exfat_boot(d))))
+		if (!type && (!table || (strcmp(table, "dos") == 0 && has_empty_table(d))))
 			continue;
 		n = snprintf(out + used, len - used, "%s%s%s", count ? ", " : "",
 			type ? type : table, type ? "" : " partition table");

@@ -38,7 +38,7 @@ uint64_t fs_clusters_sum(const struct fs_clusters *c)
 	return sum;
 }
 
-/* The next run of clear bits at or after *from: where it begins, and its length in *len. */
+/* The next run of clear bits at or after `from`: where it begins; *len is 0 when there is none. */
 static uint64_t next_free(const struct fs_clusters *c, uint64_t from, uint64_t *len)
 {
 	uint64_t start = fs_clusters_find(c, from, false);

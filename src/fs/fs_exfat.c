@@ -45,7 +45,7 @@ static int add_bad_clusters(struct exfat *x, struct err *e)
 			if (get_le32(piece + i) != BAD_CLUSTER)
 				continue;
 			fs_clusters_set(&x->h.used, (at + i) / 4 - FS_FAT_FIRST_CLUSTER);
-			x->bad_clusters++;
+			x->h.bad++;
 		}
 	}
 	free(piece);
@@ -63,24 +63,6 @@ static int check_fat(struct exfat *x, struct err *e)
 	return rc;
 }
 
-static void note_account(const struct exfat *x, uint64_t min_run, struct fs_report *r)
-{
-	uint64_t used = fs_clusters_sum(&x->h.used);
-	uint64_t known = fs_clusters_sum(&x->h.seen) + x->bad_clusters;
-
-	if (x->boot.dirty)
-		fs_add_note(r, "not cleanly unmounted");
-	if (x->boot.media_failure)
-		fs_add_note(r, "read or write errors were met on it");
-	if (used > known)
-		fs_add_note(r, "%" PRIu64 " clusters in use belong to no file", used - known);
-	if (x->bad_clusters > 0)
-		fs_add_note(r, "%" PRIu32 " bad clusters", x->bad_clusters);
-	if (min_run > 1)
-		fs_add_note(r, "very fragmented: free runs under %" PRIu64 " clusters are taken",
-			min_run);
-}
-
 static int map_volume(struct exfat *x, struct map *m, struct fs_report *r, struct err *e)
 {
 	uint64_t min_run = 1;
@@ -95,9 +77,14 @@ static int map_volume(struct exfat *x, struct map *m, struct fs_report *r, struc
 		rc = add_bad_clusters(x, e);
 	if (rc == 0)
 		rc = fs_clusters_set_free(&x->h.used, x->h.off, x->h.cluster_bytes, m, &min_run, e);
-	if (rc == 0)
-		note_account(x, min_run, r);
-	return rc;
+	if (rc < 0)
+		return rc;
+	if (x->boot.dirty)
+		fs_add_note(r, "not cleanly unmounted");
+	if (x->boot.media_failure)
+		fs_add_note(r, "read or write errors were met on it");
+	fs_fat_note_account(&x->h, min_run, r);
+	return 0;
 }
 
 static int exfat_map(struct dev *d, struct map *m, struct fs_report *r, struct err *e)

@@ -41,7 +41,6 @@ int fs_exfat_check_regions(struct dev *d, const struct exfat_boot *b, struct err
 struct exfat {
 	struct fs_fat_heap h;
 	struct exfat_boot boot;
-	uint32_t bad_clusters;
 };
 
 /*

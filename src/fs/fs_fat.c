@@ -44,8 +44,7 @@ struct fat {
 	struct fs_fat_heap h;
 	struct fat_boot boot;
 	uint32_t free_clusters; /* in the copy that counts */
-	uint32_t bad_clusters;
-	uint32_t differ; /* entries of other copies that are not as in that one */
+	uint32_t differ;	/* entries of other copies that are not as in that one */
 };
 
 /* ---- All copies of the FAT ---------------------------------------------------------------- */
@@ -75,7 +74,7 @@ static void take_active(struct fat *f, const uint8_t *piece, uint32_t from, uint
 		else
 			f->free_clusters++;
 		if (value == f->h.end_min - BAD_CLUSTER_BELOW_END)
-			f->bad_clusters++;
+			f->h.bad++;
 	}
 }
 
@@ -179,22 +178,13 @@ static int scan_fats(struct fat *f, struct err *e)
 	return rc;
 }
 
-/* Clusters in use that the walk did not meet. */
-static uint64_t lost_clusters(const struct fat *f)
-{
-	uint64_t used = fs_clusters_sum(&f->h.used);
-	uint64_t known = fs_clusters_sum(&f->h.seen) + f->bad_clusters;
-
-	return used > known ? used - known : 0;
-}
-
 /* Chains that the walk did not follow, if there are any. */
 static int check_other_chains(struct fat *f, struct err *e)
 {
 	uint8_t *piece;
 	int rc = 0;
 
-	if (f->differ == 0 && lost_clusters(f) == 0)
+	if (f->differ == 0 && fs_fat_lost_clusters(&f->h) == 0)
 		return 0;
 	piece = malloc(PIECE_BYTES);
 	if (piece == NULL)
@@ -259,21 +249,6 @@ static int note_fsinfo(struct fat *f, struct fs_report *r, struct err *e)
 	return 0;
 }
 
-static void note_account(const struct fat *f, uint64_t min_run, struct fs_report *r)
-{
-	uint64_t lost = lost_clusters(f);
-
-	if (f->differ > 0)
-		fs_add_note(r, "the copies of the FAT differ in %" PRIu32 " entries", f->differ);
-	if (lost > 0)
-		fs_add_note(r, "%" PRIu64 " clusters in use belong to no file", lost);
-	if (f->bad_clusters > 0)
-		fs_add_note(r, "%" PRIu32 " bad clusters", f->bad_clusters);
-	if (min_run > 1)
-		fs_add_note(r, "very fragmented: free runs under %" PRIu64 " clusters are taken",
-			min_run);
-}
-
 static int map_volume(struct fat *f, struct map *m, struct fs_report *r, struct err *e)
 {
 	uint64_t min_run = 1;
@@ -289,8 +264,10 @@ static int map_volume(struct fat *f, struct map *m, struct fs_report *r, struct 
 		rc = note_fsinfo(f, r, e);
 	if (rc == 0)
 		rc = fs_clusters_set_free(&f->h.used, f->h.off, f->h.cluster_bytes, m, &min_run, e);
+	if (rc == 0 && f->differ > 0)
+		fs_add_note(r, "the copies of the FAT differ in %" PRIu32 " entries", f->differ);
 	if (rc == 0)
-		note_account(f, min_run, r);
+		fs_fat_note_account(&f->h, min_run, r);
 	return rc;
 }
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "base/mem.h"
+#include "fs/fs_ops.h"
 
 /* A table of 16 Mi clusters is in memory as a whole; a block of a FAT12's holds all of it. */
 #define BLOCK_BYTES ((size_t)(16 * KIB))
@@ -140,6 +141,27 @@ int fs_fat_see_run(struct fs_fat_heap *h, uint32_t first, uint64_t count, struct
 	for (uint64_t i = 0; i < count && rc == 0; i++)
 		rc = see(h, first + (uint32_t)i, e);
 	return rc;
+}
+
+uint64_t fs_fat_lost_clusters(const struct fs_fat_heap *h)
+{
+	uint64_t used = fs_clusters_sum(&h->used);
+	uint64_t known = fs_clusters_sum(&h->seen) + h->bad;
+
+	return used > known ? used - known : 0;
+}
+
+void fs_fat_note_account(const struct fs_fat_heap *h, uint64_t min_run, struct fs_report *r)
+{
+	uint64_t lost = fs_fat_lost_clusters(h);
+
+	if (lost > 0)
+		fs_add_note(r, "%" PRIu64 " clusters in use belong to no file", lost);
+	if (h->bad > 0)
+		fs_add_note(r, "%" PRIu32 " bad clusters", h->bad);
+	if (min_run > 1)
+		fs_add_note(r, "very fragmented: free runs under %" PRIu64 " clusters are taken",
+			min_run);
 }
 
 /* ---- Directories ------------------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #define FS_FS_FAT_HEAP_H
 
 #include "device/dev.h"
+#include "fs/fs.h"
 #include "fs/fs_clusters.h"
 
 #define FS_FAT_FIRST_CLUSTER 2u
@@ -39,6 +40,7 @@ struct fs_fat_heap {
 	/* Bit n is cluster n + 2. */
 	struct fs_clusters used; /* what the file system's own account says; the caller fills it */
 	struct fs_clusters seen; /* what the walk met */
+	uint32_t bad;		 /* those of `used` that are marked as bad; the caller counts */
 
 	struct fs_fat_dir *pending;
 	size_t pending_count, pending_room;
@@ -79,6 +81,12 @@ int fs_fat_see_run(struct fs_fat_heap *h, uint32_t first, uint64_t count, struct
 #define FS_FAT_MAX_PENDING ((size_t)1 << 20)
 int fs_fat_add_dir(struct fs_fat_heap *h, const struct fs_fat_dir *dir, struct err *e);
 bool fs_fat_take_dir(struct fs_fat_heap *h, struct fs_fat_dir *dir);
+
+/* Clusters in use that are neither bad nor were seen. */
+uint64_t fs_fat_lost_clusters(const struct fs_fat_heap *h);
+
+/* Remarks after the walk: lost and bad clusters, and free runs that were too many to be kept. */
+void fs_fat_note_account(const struct fs_fat_heap *h, uint64_t min_run, struct fs_report *r);
 
 /* Told about each 32-byte entry; `index` counts from 0. A negative return ends the reading. */
 typedef int (*fs_fat_entry_fn)(void *user, const uint8_t *entry, uint32_t index, struct err *e);
