@@ -116,7 +116,7 @@ static int see_stream(struct walk *w, const uint8_t *p, struct err *e)
 	if (p[0] != TYPE_STREAM)
 		return err_set(e, ERR_FORMAT, 0, "a file without a stream extension");
 	w->stream_is_next = false;
-	if (!(p[1] & ALLOCATION_POSSIBLE))
+	if (!(p[1] & ALLOCATION_POSSIBLE) && (get_le32(p + 0x14) != 0 || get_le64(p + 0x18) != 0))
 		return err_set(e, ERR_FORMAT, 0, "a file that can have no clusters");
 	if (get_le64(p + 0x08) > get_le64(p + 0x18))
 		return err_set(e, ERR_FORMAT, 0, "ValidDataLength is more than DataLength");

@@ -55,8 +55,9 @@ lua5.4 "$here/fs_ntfs_seed.lua" fat32 >"$out/fs_fat/fat32-dirty"
 
 # Its up-case table is kept: 5836 bytes. Its contents do not matter, so zeros.
 exfat() { # NAME SIZE OPTIONS COMMANDS
-	local table
+	local table heap bits
 	truncate -s "$2" "$1"
+	# shellcheck disable=SC2086
 	mkfs.exfat -b 64K --pack-bitmap $3 "$1" >/dev/null
 	python3 "$fill" "$1" <<<"$4"
 	table=$(dump.exfat "$1" | awk '/Upcase table start cluster/ { print $NF }')

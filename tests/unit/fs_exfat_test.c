@@ -586,6 +586,16 @@ static void test_benign_entries(void **state)
 	put32(entry_of(&s.v, free_cluster), free_cluster + 1);
 	put32(entry_of(&s.v, free_cluster + 1), 0xFFFFFFFF);
 	map_free(good_map(&r, ""));
+	/* An empty file that says it can have no clusters has none. */
+	change(s.row, 32 + 1, 0, 1);
+	change(s.row, 32 + 8, 0, 4);
+	change(s.row, 32 + 20, 0, 4);
+	change(s.row, 32 + 24, 0, 4);
+	map_free(good_map(&r, "5 clusters in use belong to no file"));
+	ext_must("dd if=good of=fs bs=%u skip=%u seek=%u count=1 conv=notrunc", s.v.cluster,
+		(unsigned)(s.v.root / s.v.cluster), (unsigned)(s.v.root / s.v.cluster));
+	ext_poke("fs", end, vendor, sizeof(vendor));
+	change(s.dir, 1, 3, 1);
 	/* A primary one: a volume's GUID has no clusters, an unknown one may. */
 	ext_poke("fs", end + 32, guid, sizeof(guid));
 	map_free(good_map(&r, ""));
