@@ -45,7 +45,8 @@ static void copy_range(struct dev *d, int fd, uint64_t off, uint64_t len, uint8_
 /*
  * NTFS is believed only when its first file record is where the boot sector says (offsets 0x0b,
  * 0x0d, 0x30: Linux-NTFS documentation, $Boot), BitLocker when its metadata is (three offsets at
- * 0xb0; libyal, BitLocker Drive Encryption format, volume header).
+ * 0xb0; libyal, BitLocker Drive Encryption format, volume header). The label of FAT32 and exFAT is
+ * in the root directory (offsets: fs_fat_boot.c, fs_exfat_boot.c), mostly in its first cluster.
  */
 static void copy_pointed_to(struct dev *d, int fd, uint8_t *piece)
 {
@@ -62,6 +63,14 @@ static void copy_pointed_to(struct dev *d, int fd, uint8_t *piece)
 	} else if (memcmp(boot + 3, "-FVE-FS-", 8) == 0) {
 		for (size_t at = 0xb0; at < 0xb0 + 3 * 8; at += 8)
 			copy_range(d, fd, get_le64(boot + at), PIECE_BYTES, piece);
+	} else if (memcmp(boot + 3, "EXFAT   ", 8) == 0) {
+		place = get_le32(boot + 0x58) +
+			((uint64_t)(get_le32(boot + 0x60) - 2) << (boot[0x6d] & 31));
+		copy_range(d, fd, place << (boot[0x6c] & 15), PIECE_BYTES, piece);
+	} else if (memcmp(boot + 0x52, "FAT32   ", 8) == 0) {
+		place = get_le16(boot + 0x0e) + (uint64_t)boot[0x10] * get_le32(boot + 0x24) +
+			(uint64_t)(get_le32(boot + 0x2c) - 2) * boot[0x0d];
+		copy_range(d, fd, place * get_le16(boot + 0x0b), PIECE_BYTES, piece);
 	}
 }
 
@@ -121,10 +130,22 @@ static void copy_value(blkid_probe pr, const char *name, char *out, size_t len)
 }
 
 /*
+ * libblkid takes the boot sector of an exFAT without boot code for a DOS partition table without
+ * partitions (64 zeros at 0x1be). That is no second signature.
+ */
+static bool has_empty_table(struct dev *d)
+{
+	uint8_t boot[512];
+
+	return dev_size(d) >= sizeof(boot) && dev_read(d, 0, boot, sizeof(boot), NULL) == 0 &&
+		memcmp(boot + 3, "EXFAT   ", 8) == 0 && mem_is_zero(boot + 0x1be, 64);
+}
+
+/*
  * Every signature on the device, as "ext4, xfs"; returns how many. Unlike blkid_do_safeprobe it
  * does not leave out signatures that libblkid takes to be compatible with others.
  */
-static unsigned list_signatures(blkid_probe pr, char *out, size_t len)
+static unsigned list_signatures(struct dev *d, blkid_probe pr, char *out, size_t len)
 {
 	unsigned count = 0;
 	size_t used = 0;
@@ -136,7 +157,7 @@ static unsigned list_signatures(blkid_probe pr, char *out, size_t len)
 		const char *table = value_of(pr, "PTTYPE");
 		int n;
 
-		if (!type && !table)
+		if (!type && (!table || (strcmp(table, "dos") == 0 && has_empty_table(d))))
 			continue;
 		n = snprintf(out + used, len - used, "%s%s%s", count ? ", " : "",
 			type ? type : table, type ? "" : " partition table");
@@ -162,7 +183,7 @@ static const struct fs_ops *find_row(const char *type)
 }
 
 /* The row that can map what is on the device; NULL with r->reason otherwise. */
-static const struct fs_ops *probe_with(blkid_probe pr, struct fs_report *r)
+static const struct fs_ops *probe_with(struct dev *d, blkid_probe pr, struct fs_report *r)
 {
 	char all[sizeof(r->reason) - 32];
 	const struct fs_ops *row = NULL;
@@ -183,7 +204,7 @@ static const struct fs_ops *probe_with(blkid_probe pr, struct fs_report *r)
 		no_map(r, row->reason);
 	else if (found == 0 && table && r->type[0] == '\0')
 		snprintf(r->reason, sizeof(r->reason), "partitioned disk (%s)", table);
-	else if (list_signatures(pr, all, sizeof(all)) != 1 || found != 0)
+	else if (list_signatures(d, pr, all, sizeof(all)) != 1 || found != 0)
 		snprintf(r->reason, sizeof(r->reason), "more than one signature: %s", all);
 	else if (!row)
 		snprintf(r->reason, sizeof(r->reason), "no allocation map for %s yet", r->type);
@@ -210,7 +231,7 @@ static const struct fs_ops *probe(struct dev *d, struct fs_report *r)
 	if (fd >= 0)
 		pr = new_probe(fd, base, dev_info(d));
 	if (pr)
-		row = probe_with(pr, r);
+		row = probe_with(d, pr, r);
 	else
 		no_map(r, "the device could not be probed");
 	blkid_free_probe(pr);

@@ -41,7 +41,6 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h> /* for the library's headers */
 
@@ -71,21 +70,6 @@
 		0x8000 /* modified by chkdsk */)
 #define FLAG_DIRTY 0x0001
 #define FLAG_CHKDSK_UNDERWAY 0x4000
-
-__attribute__((format(printf, 2, 3))) static void add_note(struct fs_report *r, const char *fmt,
-	...)
-{
-	size_t used = strlen(r->note);
-	va_list ap;
-
-	if (used > 0 && used + 2 < sizeof(r->note)) {
-		memcpy(r->note + used, "; ", 3);
-		used += 2;
-	}
-	va_start(ap, fmt);
-	vsnprintf(r->note + used, sizeof(r->note) - used, fmt, ap);
-	va_end(ap);
-}
 
 /* A system file's unnamed $DATA with all its runs mapped; *ni must stay open as long. */
 static int open_data(struct fs_ntfs *v, uint64_t number, const char *name, ntfs_inode **ni,
@@ -171,11 +155,11 @@ static int check_volume(struct fs_ntfs *v, struct fs_report *r, struct err *e)
 	}
 	v->suspect = (flags & ~(unsigned)HARMLESS_FLAGS) != 0;
 	if (flags & FLAG_CHKDSK_UNDERWAY)
-		add_note(r, "chkdsk was interrupted");
+		fs_add_note(r, "chkdsk was interrupted");
 	else if (flags & FLAG_DIRTY)
-		add_note(r, "dirty volume");
+		fs_add_note(r, "dirty volume");
 	else if (v->suspect)
-		add_note(r, "unknown volume flags 0x%04X", flags);
+		fs_add_note(r, "unknown volume flags 0x%04X", flags);
 out:
 	free(info);
 	if (ni != NULL)
@@ -192,7 +176,7 @@ static int check_hibernation(struct fs_ntfs *v, struct fs_report *r, struct err 
 		return 0;
 	if (errno != EPERM)
 		return ntfs_io_fail(v->io, e, "look for hiberfil.sys");
-	add_note(r, "Windows is hibernated");
+	fs_add_note(r, "Windows is hibernated");
 	return err_set(e, ERR_FORMAT, 0,
 		"Windows is hibernated (hiberfil.sys): its memory may hold allocations that are "
 		"not in $Bitmap yet");
@@ -210,15 +194,15 @@ static int check_journal(struct fs_ntfs *v, struct fs_report *r, struct err *e)
 	if (rc < 0)
 		goto out;
 	if (!ntfs_check_logfile(a, &page)) {
-		add_note(r, "damaged journal");
+		fs_add_note(r, "damaged journal");
 		rc = ntfs_io_fail(v->io, e, "check $LogFile");
 	} else if (page != NULL && page->major_ver != const_cpu_to_sle16(1)) {
-		add_note(r, "journal in use by Windows");
+		fs_add_note(r, "journal in use by Windows");
 		rc = err_set(e, ERR_FORMAT, 0,
 			"the journal says that Windows keeps metadata in memory (fast startup, "
 			"hibernation or a crash)");
 	} else if (!ntfs_is_logfile_clean(a, page)) {
-		add_note(r, "dirty journal");
+		fs_add_note(r, "dirty journal");
 		rc = err_set(e, ERR_FORMAT, 0,
 			"the journal ($LogFile) is not replayed: it may allocate clusters that "
 			"$Bitmap shows as free");
@@ -277,16 +261,16 @@ static void note_bad_clusters(struct fs_ntfs *v, struct fs_report *r)
 			if (x->lcn >= 0)
 				bad += (uint64_t)x->length;
 	if (bad > 0)
-		add_note(r, "%" PRIu64 " bad clusters in $BadClus", bad);
+		fs_add_note(r, "%" PRIu64 " bad clusters in $BadClus", bad);
 	close_data(ni, a);
 }
 
 static void note_scan(const struct fs_ntfs *v, struct fs_report *r)
 {
 	if (v->added > 0)
-		add_note(r, "%" PRIu64 " clusters in use were missing in $Bitmap", v->added);
+		fs_add_note(r, "%" PRIu64 " clusters in use were missing in $Bitmap", v->added);
 	if (v->min_run > 1)
-		add_note(r, "very fragmented: free runs under %" PRIu64 " clusters are taken",
+		fs_add_note(r, "very fragmented: free runs under %" PRIu64 " clusters are taken",
 			v->min_run);
 }
 

@@ -20,10 +20,15 @@ struct fs_ops {
 
 extern const struct fs_ops fs_ext;
 extern const struct fs_ops fs_f2fs;
+extern const struct fs_ops fs_exfat;
+extern const struct fs_ops fs_fat;
 extern const struct fs_ops fs_ntfs;
 extern const struct fs_ops fs_swap;
 
 /* All rows, NULL at the end. */
 extern const struct fs_ops *const fs_table[];
+
+/* Add a remark to r->note, after "; " when there is one already; what has no room is cut. */
+void fs_add_note(struct fs_report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -87,6 +87,8 @@ const struct fs_ops *const fs_table[] = {
 	/* with a map */
 	&fs_ext,
 	&fs_f2fs,
+	&fs_exfat,
+	&fs_fat,
 	&fs_ntfs,
 	&fs_swap,
 	/* recognised only */

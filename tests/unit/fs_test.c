@@ -95,6 +95,7 @@ static const struct content contents[] = {
 	{ "truncate -s 400M dev && mkfs.xfs -q dev", "xfs", NULL },
 	{ "truncate -s 400M dev && mkfs.btrfs -q dev", "btrfs", NULL },
 	{ "mkfs.vfat dev", "vfat", NULL },
+	{ "mkfs.exfat dev", "exfat", NULL },
 	{ "mke2fs -q -O journal_dev dev", "jbd", "journal of another file system" },
 	/* LUKS1: magic and version. */
 	{ "printf 'LUKS\\xba\\xbe\\x00\\x01' | dd of=dev conv=notrunc", "crypto_LUKS",
@@ -119,13 +120,16 @@ static const struct content contents[] = {
 	/* A partition table in front of a file system. */
 	{ "mke2fs -q -t ext4 dev && echo ',,L' | sfdisk -q -X dos --wipe never dev", "ext4",
 		"more than one signature: ext4, dos partition table" },
+	/* In an exFAT's boot sector; without the partition it is only the space for boot code. */
+	{ "mkfs.exfat dev && echo ',,L' | sfdisk -q -X dos --wipe never dev", "exfat",
+		"more than one signature: exfat, dos partition table" },
 };
 
 /* Those of the list that imgtool may learn to map: whether it can is not this test's concern. */
 static bool may_be_mapped(const struct content *c)
 {
 	return !c->reason && strcmp(c->type, "ntfs") != 0 && strcmp(c->type, "swap") != 0 &&
-		strncmp(c->type, "ext", 3) != 0;
+		strstr(c->type, "fat") == NULL && strncmp(c->type, "ext", 3) != 0;
 }
 
 static void test_contents(void **state)
@@ -248,7 +252,7 @@ static void test_table(void **state)
 static int setup(void **state)
 {
 	static const char *const tools[] = { "mke2fs", "mkntfs", "mkswap", "sfdisk", "mkfs.xfs",
-		"mkfs.btrfs", "mkfs.vfat", "mkfs.minix", NULL };
+		"mkfs.btrfs", "mkfs.vfat", "mkfs.exfat", "mkfs.minix", NULL };
 
 	(void)state;
 	/* Not in memory, where O_DIRECT knows no alignment. */

@@ -1,0 +1,49 @@
+/*
+ * A bit for each allocation unit of a volume: which clusters are in use. For file systems whose
+ * whole account fits into memory at one bit a cluster; the caller bounds the count.
+ *
+ * Owned by one thread.
+ */
+#ifndef FS_FS_CLUSTERS_H
+#define FS_FS_CLUSTERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "map/map.h"
+
+struct fs_clusters {
+	uint8_t *bits; /* bit n % 8 of byte n / 8; padded with zeros to a multiple of 8 bytes */
+	uint64_t count;
+};
+
+/* All clear. Fails only when out of memory. */
+int fs_clusters_init(struct fs_clusters *c, uint64_t count, struct err *e);
+void fs_clusters_fini(struct fs_clusters *c);
+
+static inline bool fs_clusters_test(const struct fs_clusters *c, uint64_t n)
+{
+	return c->bits[n / 8] >> n % 8 & 1;
+}
+
+static inline void fs_clusters_set(struct fs_clusters *c, uint64_t n)
+{
+	c->bits[n / 8] = (uint8_t)(c->bits[n / 8] | 1u << n % 8);
+}
+
+/* The first cluster at or after `from` whose bit is `value`; count when there is none. */
+uint64_t fs_clusters_find(const struct fs_clusters *c, uint64_t from, bool value);
+
+/* How many bits are set. */
+uint64_t fs_clusters_sum(const struct fs_clusters *c);
+
+/*
+ * Set to MAP_FREE in `m` the clusters whose bit is clear; cluster 0 begins at byte `off`. Memory is
+ * bounded: at most FS_CLUSTERS_MAX_FREE_RUNS runs are set. When there are more the shortest stay
+ * data, and *min_run says from how many clusters on a run is free; it is 1 otherwise.
+ */
+#define FS_CLUSTERS_MAX_FREE_RUNS ((uint64_t)1 << 20)
+int fs_clusters_set_free(const struct fs_clusters *c, uint64_t off, uint64_t cluster_bytes,
+	struct map *m, uint64_t *min_run, struct err *e);
+
+#endif
