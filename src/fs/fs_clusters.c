@@ -47,31 +47,14 @@ static uint64_t next_free(const struct fs_clusters *c, uint64_t from, uint64_t *
 	return start;
 }
 
-/* The smallest power of two for which the runs that are at least as long are few enough. */
-static uint64_t worth_a_run(const struct fs_clusters *c)
-{
-	uint64_t by_length[64] = { 0 };
-	uint64_t len, runs = 0;
-	unsigned log2 = 64;
-
-	for (uint64_t at = next_free(c, 0, &len); len > 0; at = next_free(c, at + len, &len))
-		by_length[63 - __builtin_clzll(len)]++;
-	while (log2 > 0 && runs + by_length[log2 - 1] <= FS_CLUSTERS_MAX_FREE_RUNS)
-		runs += by_length[--log2];
-	return (uint64_t)1 << log2;
-}
-
 int fs_clusters_set_free(const struct fs_clusters *c, uint64_t off, uint64_t cluster_bytes,
-	struct map *m, uint64_t *min_run, struct err *e)
+	struct fs_free_runs *runs, struct err *e)
 {
 	uint64_t len;
 
-	*min_run = worth_a_run(c);
 	for (uint64_t at = next_free(c, 0, &len); len > 0; at = next_free(c, at + len, &len)) {
-		int rc = 0;
+		int rc = fs_free_runs_add(runs, off + at * cluster_bytes, len * cluster_bytes, e);
 
-		if (len >= *min_run)
-			rc = map_set(m, off + at * cluster_bytes, len * cluster_bytes, MAP_FREE, e);
 		if (rc < 0)
 			return rc;
 	}

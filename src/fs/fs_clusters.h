@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "map/map.h"
+#include "fs/fs_free_runs.h"
 
 struct fs_clusters {
 	uint8_t *bits; /* bit n % 8 of byte n / 8; padded with zeros to a multiple of 8 bytes */
@@ -37,13 +37,8 @@ uint64_t fs_clusters_find(const struct fs_clusters *c, uint64_t from, bool value
 /* How many bits are set. */
 uint64_t fs_clusters_sum(const struct fs_clusters *c);
 
-/*
- * Set to MAP_FREE in `m` the clusters whose bit is clear; cluster 0 begins at byte `off`. Memory is
- * bounded: at most FS_CLUSTERS_MAX_FREE_RUNS runs are set. When there are more the shortest stay
- * data, and *min_run says from how many clusters on a run is free; it is 1 otherwise.
- */
-#define FS_CLUSTERS_MAX_FREE_RUNS ((uint64_t)1 << 20)
+/* Add the clusters whose bit is clear to the free runs; cluster 0 begins at byte `off`. */
 int fs_clusters_set_free(const struct fs_clusters *c, uint64_t off, uint64_t cluster_bytes,
-	struct map *m, uint64_t *min_run, struct err *e);
+	struct fs_free_runs *runs, struct err *e);
 
 #endif

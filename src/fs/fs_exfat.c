@@ -65,7 +65,7 @@ static int check_fat(struct exfat *x, struct err *e)
 
 static int map_volume(struct exfat *x, struct map *m, struct fs_report *r, struct err *e)
 {
-	uint64_t min_run = 1;
+	struct fs_free_runs runs = { .m = m, .unit_bytes = x->h.cluster_bytes };
 	int rc = check_fat(x, e);
 
 	if (rc == 0)
@@ -76,14 +76,14 @@ static int map_volume(struct exfat *x, struct map *m, struct fs_report *r, struc
 	if (rc == 0)
 		rc = add_bad_clusters(x, e);
 	if (rc == 0)
-		rc = fs_clusters_set_free(&x->h.used, x->h.off, x->h.cluster_bytes, m, &min_run, e);
+		rc = fs_clusters_set_free(&x->h.used, x->h.off, x->h.cluster_bytes, &runs, e);
 	if (rc < 0)
 		return rc;
 	if (x->boot.dirty)
 		fs_add_note(r, "not cleanly unmounted");
 	if (x->boot.media_failure)
 		fs_add_note(r, "read or write errors were met on it");
-	fs_fat_note_account(&x->h, min_run, r);
+	fs_fat_note_account(&x->h, &runs, r);
 	return 0;
 }
 

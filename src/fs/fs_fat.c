@@ -251,7 +251,7 @@ static int note_fsinfo(struct fat *f, struct fs_report *r, struct err *e)
 
 static int map_volume(struct fat *f, struct map *m, struct fs_report *r, struct err *e)
 {
-	uint64_t min_run = 1;
+	struct fs_free_runs runs = { .m = m, .unit_bytes = f->h.cluster_bytes };
 	int rc = check_first_entries(f, r, e);
 
 	if (rc == 0)
@@ -263,11 +263,11 @@ static int map_volume(struct fat *f, struct map *m, struct fs_report *r, struct 
 	if (rc == 0)
 		rc = note_fsinfo(f, r, e);
 	if (rc == 0)
-		rc = fs_clusters_set_free(&f->h.used, f->h.off, f->h.cluster_bytes, m, &min_run, e);
+		rc = fs_clusters_set_free(&f->h.used, f->h.off, f->h.cluster_bytes, &runs, e);
 	if (rc == 0 && f->differ > 0)
 		fs_add_note(r, "the copies of the FAT differ in %" PRIu32 " entries", f->differ);
 	if (rc == 0)
-		fs_fat_note_account(&f->h, min_run, r);
+		fs_fat_note_account(&f->h, &runs, r);
 	return rc;
 }
 

@@ -151,7 +151,8 @@ uint64_t fs_fat_lost_clusters(const struct fs_fat_heap *h)
 	return used > known ? used - known : 0;
 }
 
-void fs_fat_note_account(const struct fs_fat_heap *h, uint64_t min_run, struct fs_report *r)
+void fs_fat_note_account(const struct fs_fat_heap *h, const struct fs_free_runs *runs,
+	struct fs_report *r)
 {
 	uint64_t lost = fs_fat_lost_clusters(h);
 
@@ -159,9 +160,8 @@ void fs_fat_note_account(const struct fs_fat_heap *h, uint64_t min_run, struct f
 		fs_add_note(r, "%" PRIu64 " clusters in use belong to no file", lost);
 	if (h->bad > 0)
 		fs_add_note(r, "%" PRIu32 " bad clusters", h->bad);
-	if (min_run > 1)
-		fs_add_note(r, "very fragmented: free runs under %" PRIu64 " clusters are taken",
-			min_run);
+	if (runs->min_bytes > 0)
+		fs_add_note(r, FS_FREE_RUNS_COARSE);
 }
 
 /* ---- Directories ------------------------------------------------------------------------- */

@@ -86,7 +86,8 @@ bool fs_fat_take_dir(struct fs_fat_heap *h, struct fs_fat_dir *dir);
 uint64_t fs_fat_lost_clusters(const struct fs_fat_heap *h);
 
 /* Remarks after the walk: lost and bad clusters, and free runs that were too many to be kept. */
-void fs_fat_note_account(const struct fs_fat_heap *h, uint64_t min_run, struct fs_report *r);
+void fs_fat_note_account(const struct fs_fat_heap *h, const struct fs_free_runs *runs,
+	struct fs_report *r);
 
 /* Told about each 32-byte entry; `index` counts from 0. A negative return ends the reading. */
 typedef int (*fs_fat_entry_fn)(void *user, const uint8_t *entry, uint32_t index, struct err *e);

@@ -3,7 +3,7 @@
  * keeps its promises: it covers the device, everything before cluster 2 and behind the last whole
  * cluster is data, and free runs are whole clusters.
  *
- * The input: fuzz_volume.h. Seeds are made by tests/fuzz/fs_fat_seeds.sh.
+ * The input: volume_pieces.h. Seeds are made by tests/fuzz/fs_fat_seeds.sh.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -12,7 +12,7 @@
 
 #include "base/mem.h"
 #include "fs/fs_fat_int.h"
-#include "fuzz/fuzz_volume.h"
+#include "fuzz/volume_pieces.h"
 
 #define MAX_BYTES ((uint64_t)8 * MIB)
 
@@ -42,7 +42,7 @@ static void check_map(struct dev *d, const struct map *m, const struct fs_report
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fs_report r = { 0 };
-	struct dev *d = fuzz_volume(data, size, MAX_BYTES);
+	struct dev *d = volume_of(data, size, MAX_BYTES);
 	struct map *m;
 	struct err e = { 0 };
 	int rc;

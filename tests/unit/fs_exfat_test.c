@@ -919,7 +919,7 @@ static void test_very_fragmented(void **state)
 	free(bits);
 	m = ext_map_of("fs", &r);
 	assert_true(r.used_only);
-	assert_non_null(strstr(r.note, "very fragmented: free runs under 2 clusters are taken"));
+	assert_non_null(strstr(r.note, FS_FREE_RUNS_COARSE));
 	assert_true(map_count(m) < 10);
 	assert_true(map_bytes(m, MAP_FREE) > (uint64_t)(v.clusters - 8 * BYTES - 100000) * 512);
 	map_free(m);
