@@ -29,7 +29,7 @@ _imgtool() {
 	restore:--free) words="leave discard zero" ;;
 	export-raw:--on-read-error) words="abort zero" ;;
 	export-range:--on-read-error) words="abort zero" ;;
-	*:--block-size | *:--chunk-size | *:--created | *:--device | *:--in | *:--length | *:--level | *:--log-file | *:--max-throughput | *:--name | *:--offset | *:--out | *:--parallel | *:--pipeline-depth | *:--read-retries | *:--sample | *:--seed | *:--stall-timeout | *:--uuid | *:--yes-destroy)
+	*:--block-size | *:--chunk-size | *:--created | *:--device | *:--exclude | *:--in | *:--length | *:--level | *:--log-file | *:--max-throughput | *:--name | *:--offset | *:--out | *:--parallel | *:--pipeline-depth | *:--read-retries | *:--sample | *:--seed | *:--stall-timeout | *:--uuid | *:--yes-destroy)
 		return ;; # a file, or what only the user knows
 	esac
 	if [ -n "$words" ]; then
@@ -40,7 +40,7 @@ _imgtool() {
 	[[ $current == -* ]] || return
 	case $command in
 	list) words="--json --verbose --help" ;;
-	image) words="--device --out --name --used-only --all-blocks --chunk-size --block-size --level --hash --verify --parallel --pipeline-depth --max-throughput --stall-timeout --write-through --on-read-error --read-retries --resume --force --dry-run --auto-tune --created --uuid --json --quiet --log-file --verbose --help" ;;
+	image) words="--device --out --name --used-only --all-blocks --exclude --chunk-size --block-size --level --hash --verify --parallel --pipeline-depth --max-throughput --stall-timeout --write-through --on-read-error --read-retries --resume --force --dry-run --auto-tune --created --uuid --json --quiet --log-file --verbose --help" ;;
 	verify) words="--in --quick --sample --seed --parallel --pipeline-depth --max-throughput --stall-timeout --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	info) words="--in --chunks --json --verbose --help" ;;
 	restore) words="--in --out --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --free --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;

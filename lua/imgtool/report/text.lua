@@ -64,6 +64,10 @@ function RESULT.image(r)
     ('  image of %s%s, root hash %s'):format(size.human(r.file_bytes),
       ratio == '' and '' or ', ' .. ratio, r.root),
   }
+  if r.excluded_files > 0 then
+    lines[#lines + 1] = ('  left out %s that %s contained'):format(size.human(r.excluded_bytes),
+      count(r.excluded_files, 'file'))
+  end
   if r.resumed_at > 0 then
     lines[#lines + 1] = ('  resumed at %s'):format(size.human(r.resumed_at))
   end
@@ -208,6 +212,34 @@ function M.info(i)
     end
   end
   return table.concat(lines, '\n')
+end
+
+local function by_reason(t)
+  return ('data %s, free %s, zero %s, rule %s, bad %s, in %s'):format(size.human(t.data_bytes),
+    size.human(t.free_bytes), size.human(t.zero_bytes), size.human(t.rule_bytes),
+    size.human(t.bad_bytes), count(t.ranges, 'range'))
+end
+
+--- The totals of `explain`.
+---@param t table of job/explain.lua, with image, offset and length
+---@return string
+function M.totals(t)
+  return ('%s, %d bytes at %d: %s'):format(M.clean(t.image), t.length, t.offset, by_reason(t))
+end
+
+--- The page of `map`.
+---@param t table what cmd/map.lua gathered
+---@return string
+function M.map(t)
+  local fs = t.file_system
+  return table.concat(pairs_of {
+    { 'source', t.source },
+    { 'file system', joined(fs.type, fs.label, fs.uuid) },
+    { 'allocation unit', fs.block_bytes > 0 and size.exact(fs.block_bytes) or nil },
+    { 'map', joined(t.map, t.reason) }, { 'note', t.note },
+    { 'no rule applied', t.exclude_reason },
+    { 'totals', ('%d bytes at %d: %s'):format(t.length, t.offset, by_reason(t)) },
+  }, '\n')
 end
 
 return M
