@@ -16,15 +16,17 @@ _imgtool() {
 		esac
 	done
 	if [ -z "$command" ]; then
-		words="list image verify info restore export-raw export-range repair run repl help --help --verbose --version"
+		words="list map image verify info explain restore export-raw export-range repair run repl help --help --verbose --version"
 		COMPREPLY=($(compgen -W "$words" -- "$current"))
 		return
 	fi
 	case $command:$previous in
-	help:help) [[ $current == -* ]] || words="list image verify info restore export-raw export-range repair run repl help" ;;
+	help:help) [[ $current == -* ]] || words="list map image verify info explain restore export-raw export-range repair run repl help" ;;
+	map:--why) words="free zero rule bad" ;;
 	image:--hash) words="xxh3-128 sha256" ;;
 	image:--verify) words="none quick full" ;;
 	image:--on-read-error) words="abort zero" ;;
+	explain:--why) words="free zero rule bad" ;;
 	restore:--on-read-error) words="abort zero" ;;
 	restore:--free) words="leave discard zero" ;;
 	export-raw:--on-read-error) words="abort zero" ;;
@@ -40,9 +42,11 @@ _imgtool() {
 	[[ $current == -* ]] || return
 	case $command in
 	list) words="--json --verbose --help" ;;
+	map) words="--device --exclude --offset --length --why --totals --json --verbose --help" ;;
 	image) words="--device --out --name --used-only --all-blocks --exclude --chunk-size --block-size --level --hash --verify --parallel --pipeline-depth --max-throughput --stall-timeout --write-through --on-read-error --read-retries --resume --force --dry-run --auto-tune --created --uuid --json --quiet --log-file --verbose --help" ;;
 	verify) words="--in --quick --sample --seed --parallel --pipeline-depth --max-throughput --stall-timeout --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	info) words="--in --chunks --json --verbose --help" ;;
+	explain) words="--in --offset --length --why --totals --json --verbose --help" ;;
 	restore) words="--in --out --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --free --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	export-raw) words="--in --out --offset --length --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	export-range) words="--in --offset --length --on-read-error --json --log-file --verbose --help" ;;

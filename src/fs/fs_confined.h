@@ -31,6 +31,10 @@ int fs_files_confined(struct dev *d, const struct fs_limits *limits, bool tree, 
 int fs_claims_confined(struct dev *d, const struct fs_limits *limits, const struct map *ranges,
 	uint64_t *bytes, struct err *e);
 
+/* fs_files_confined with another body of the process: one that lies, for tests. */
+int fs_files_from(void (*body)(int fd, void *shared, void *user), struct dev *d,
+	const struct fs_limits *limits, bool tree, fs_file_fn fn, void *user, struct err *e);
+
 /* A string of `cap` bytes from a hostile child: ends it, and takes out what a terminal obeys. */
 void fs_tame(char *s, size_t cap);
 

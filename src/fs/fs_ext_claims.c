@@ -112,7 +112,7 @@ struct claims {
 
 static void add(struct claims *c, uint64_t block, uint64_t count)
 {
-	c->bytes += list_overlap(c->ranges, block * c->block_bytes, count * c->block_bytes,
+	c->bytes += fs_list_overlap(c->ranges, block * c->block_bytes, count * c->block_bytes,
 		&c->hint);
 }
 

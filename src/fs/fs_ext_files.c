@@ -49,11 +49,11 @@ static int add_name(ext2_ino_t dir, int entry, struct ext2_dir_entry *dirent, in
 	int block_bytes, char *buf, void *user)
 {
 	(void)dir, (void)entry, (void)offset, (void)block_bytes, (void)buf;
-	list_name(user, dirent->inode, dirent->name, (size_t)ext2fs_dirent_name_len(dirent));
+	fs_list_name(user, dirent->inode, dirent->name, (size_t)ext2fs_dirent_name_len(dirent));
 	return 0;
 }
 
-static int read_directory(ext2_filsys fs, struct list *l, const struct list_entry *dir,
+static int read_directory(ext2_filsys fs, struct fs_list *l, const struct fs_list_entry *dir,
 	struct err *e)
 {
 	errcode_t code;
@@ -72,9 +72,9 @@ static int read_directory(ext2_filsys fs, struct list *l, const struct list_entr
 
 struct file {
 	ext2_filsys fs;
-	struct list *list;
-	uint64_t end;	/* blocks that the size needs */
-	uint64_t skip;	/* blocks at the beginning that stay */
+	struct fs_list *list;
+	uint64_t end;  /* blocks that the size needs */
+	uint64_t skip; /* blocks at the beginning that stay */
 };
 
 /* The blocks that may be left out, cut to whole clusters. */
@@ -93,7 +93,7 @@ static int gather(void *user, const struct ext_use *u, struct err *e)
 	block = align_up(u->block + (from - u->logical), ratio);
 	end = align_down(u->block + (to - u->logical), ratio);
 	if (block < end)
-		list_range(f->list, block * f->fs->blocksize, (end - block) * f->fs->blocksize);
+		fs_list_range(f->list, block * f->fs->blocksize, (end - block) * f->fs->blocksize);
 	return 0;
 }
 
@@ -103,13 +103,16 @@ static int read_bytes(struct dev *d, struct file *f, ext2_ino_t ino, struct ext2
 {
 	uint64_t bytes = f->fs->blocksize;
 	blk64_t block = 0;
-	errcode_t code =
-		ext2fs_bmap2(f->fs, ino, inode, NULL, 0, off / bytes, NULL, &block);
+	int flags = 0;
+	errcode_t code = ext2fs_bmap2(f->fs, ino, inode, NULL, 0, off / bytes, &flags, &block);
 
 	if (code != 0)
 		return ext2fs_io_fail(f->fs, code, e, "map a block");
 	memset(buf, 0, len);
-	return block == 0 ? 0 : dev_read(d, block * bytes + off % bytes, buf, len, e);
+	/* What was never written reads as zeros. */
+	if (block == 0 || flags & BMAP_RET_UNINIT)
+		return 0;
+	return dev_read(d, block * bytes + off % bytes, buf, len, e);
 }
 
 /* The page size of the swap area in the file, 0 when there is none. */
@@ -162,7 +165,7 @@ static void set_times(struct fs_file *f, const struct ext2_inode_large *i, uint3
 	f->created_s = more ? time_of(i->i_crtime, i->i_crtime_extra) : 0;
 }
 
-static int read_file(struct ext_volume *v, struct list *l, const struct list_entry *entry,
+static int read_file(struct ext_volume *v, struct fs_list *l, const struct fs_list_entry *entry,
 	struct ext2_inode_large *large, struct err *e)
 {
 	struct ext2_inode *inode = (struct ext2_inode *)large;
@@ -184,7 +187,7 @@ static int read_file(struct ext_volume *v, struct list *l, const struct list_ent
 		rc = fs_ext_each_use(v->disk, ino, inode, gather, &f, e);
 	if (rc < 0)
 		return err_prefix(e, "%.256s", entry->path);
-	return list_file(l, entry, &out, kept, e);
+	return fs_list_file(l, entry, &out, kept, e);
 }
 
 static bool is_system_inode(const struct ext2_super_block *s, uint64_t ino)
@@ -194,7 +197,7 @@ static bool is_system_inode(const struct ext2_super_block *s, uint64_t ino)
 		ino == s->s_orphan_file_inum || ino == s->s_snapshot_inum;
 }
 
-static int read_entry(struct ext_volume *v, struct list *l, struct list_entry *entry,
+static int read_entry(struct ext_volume *v, struct fs_list *l, struct fs_list_entry *entry,
 	struct err *e)
 {
 	struct ext2_inode_large large;
@@ -212,21 +215,21 @@ static int read_entry(struct ext_volume *v, struct list *l, struct list_entry *e
 		return err_prefix(e, "%.256s", entry->path);
 	}
 	if (LINUX_S_ISDIR(inode->i_mode))
-		return list_dir(l, entry, e);
+		return fs_list_dir(l, entry, e);
 	if (LINUX_S_ISREG(inode->i_mode))
 		return read_file(v, l, entry, &large, e);
 	return 0;
 }
 
-static int list_all(struct ext_volume *v, struct list *l, struct err *e)
+static int list_all(struct ext_volume *v, struct fs_list *l, struct err *e)
 {
-	const struct list_entry *dir;
-	struct list_entry *entry;
+	const struct fs_list_entry *dir;
+	struct fs_list_entry *entry;
 	int rc = 0;
 
-	while (rc == 0 && (dir = list_next_dir(l)) != NULL) {
+	while (rc == 0 && (dir = fs_list_next_dir(l)) != NULL) {
 		rc = read_directory(v->disk, l, dir, e);
-		while (rc == 0 && (entry = list_next_name(l, &rc, e)) != NULL)
+		while (rc == 0 && (entry = fs_list_next_name(l, &rc, e)) != NULL)
 			rc = read_entry(v, l, entry, e);
 	}
 	return rc;
@@ -234,16 +237,16 @@ static int list_all(struct ext_volume *v, struct list *l, struct err *e)
 
 int fs_ext_files(struct dev *d, bool tree, fs_file_fn fn, void *user, struct err *e)
 {
-	struct list l = { 0 };
+	struct fs_list l = { 0 };
 	struct ext_volume v;
 	int rc = fs_ext_open_settled(&v, d, e);
 
 	if (rc == 0)
-		rc = list_open(&l, tree, fn, user, (uint64_t)v.disk->super->s_inodes_count + 1,
+		rc = fs_list_open(&l, tree, fn, user, (uint64_t)v.disk->super->s_inodes_count + 1,
 			EXT2_ROOT_INO, e);
 	if (rc == 0)
 		rc = list_all(&v, &l, e);
-	list_close(&l);
+	fs_list_close(&l);
 	fs_ext_close(&v);
 	return rc;
 }

@@ -1,8 +1,8 @@
 /*
  * Shared by the files of the ext row: fs_ext.c (the order of things), fs_ext_super.c (the
  * superblock), fs_ext_journal.c and fs_ext_log.c (what a replay would write), fs_ext_overlay.c (the
- * device as it would be after the replay), fs_ext_groups.c (bitmaps into the map), fs_ext_files.c and
- * fs_ext_claims.c (files, and who uses which blocks). Nobody else includes this.
+ * device as it would be after the replay), fs_ext_groups.c (bitmaps into the map), fs_ext_files.c
+ * and fs_ext_claims.c (files, and who uses which blocks). Nobody else includes this.
  */
 #ifndef FS_FS_EXT_INT_H
 #define FS_FS_EXT_INT_H

@@ -154,12 +154,15 @@ static int take(void *user, const uint8_t *piece, size_t len, struct err *e)
 	return 0;
 }
 
-static int ask(struct question *q, const struct fs_limits *limits, struct taker *t, struct err *e)
+typedef void (*child_fn)(int fd, void *shared, void *user);
+
+static int ask(child_fn body, struct question *q, const struct fs_limits *limits, struct taker *t,
+	struct err *e)
 {
 	struct confine_limits l = { .memory_bytes = limits->memory_bytes, .cpu_s = limits->cpu_s };
 	struct confined *c = NULL;
 	char how[96] = "", why[200];
-	int rc = confine_start(child, q, REMOTE_SHARED_BYTES, &l, &c, e);
+	int rc = confine_start(body, q, REMOTE_SHARED_BYTES, &l, &c, e);
 
 	t->q = q;
 	if (rc == 0)
@@ -174,15 +177,21 @@ static int ask(struct question *q, const struct fs_limits *limits, struct taker 
 	return err_set(e, ERR_FORMAT, 0, "the file-system parser failed: %s (%s)", why, how);
 }
 
-int fs_files_confined(struct dev *d, const struct fs_limits *limits, bool tree, fs_file_fn fn,
-	void *user, struct err *e)
+int fs_files_from(void (*body)(int fd, void *shared, void *user), struct dev *d,
+	const struct fs_limits *limits, bool tree, fs_file_fn fn, void *user, struct err *e)
 {
 	struct question q = { .dev = d, .tree = tree };
 	struct taker t = { .fn = fn, .user = user, .room = malloc(sizeof(*t.room)) };
-	int rc = t.room ? ask(&q, limits, &t, e) : err_nomem(e);
+	int rc = t.room ? ask(body, &q, limits, &t, e) : err_nomem(e);
 
 	free(t.room);
 	return rc;
+}
+
+int fs_files_confined(struct dev *d, const struct fs_limits *limits, bool tree, fs_file_fn fn,
+	void *user, struct err *e)
+{
+	return fs_files_from(child, d, limits, tree, fn, user, e);
 }
 
 int fs_claims_confined(struct dev *d, const struct fs_limits *limits, const struct map *ranges,
@@ -190,7 +199,7 @@ int fs_claims_confined(struct dev *d, const struct fs_limits *limits, const stru
 {
 	struct question q = { .dev = d, .ranges = ranges };
 	struct taker t = { 0 };
-	int rc = ask(&q, limits, &t, e);
+	int rc = ask(child, &q, limits, &t, e);
 
 	*bytes = t.claims;
 	return rc;

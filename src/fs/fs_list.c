@@ -5,10 +5,10 @@
 #include "base/mem.h"
 
 /* Element `count` of a growing array of entries; false, and the array stays, without memory. */
-static bool grow(struct list_entry **array, size_t count, size_t *room)
+static bool grow(struct fs_list_entry **array, size_t count, size_t *room)
 {
 	size_t want = *room ? *room * 2 : 64;
-	struct list_entry *grown;
+	struct fs_list_entry *grown;
 
 	if (count < *room)
 		return true;
@@ -20,17 +20,17 @@ static bool grow(struct list_entry **array, size_t count, size_t *room)
 	return true;
 }
 
-static void drop_names(struct list *l)
+static void drop_names(struct fs_list *l)
 {
 	for (size_t i = 0; i < l->name_count; i++)
 		free(l->names[i].path);
 	l->name_count = l->name_next = 0;
 }
 
-int list_open(struct list *l, bool tree, fs_file_fn fn, void *user, uint64_t numbers, uint64_t root,
-	struct err *e)
+int fs_list_open(struct fs_list *l, bool tree, fs_file_fn fn, void *user, uint64_t numbers,
+	uint64_t root, struct err *e)
 {
-	struct list_entry top = { .number = root, .path = strdup("/") };
+	struct fs_list_entry top = { .number = root, .path = strdup("/") };
 
 	memset(l, 0, sizeof(*l));
 	l->tree = true; /* the root directory itself is always read */
@@ -39,7 +39,7 @@ int list_open(struct list *l, bool tree, fs_file_fn fn, void *user, uint64_t num
 	l->numbers = numbers;
 	l->seen = calloc(1, (size_t)(numbers / 8 + 1));
 	l->ranges = malloc(FS_FILES_MAX_RANGES * sizeof(*l->ranges));
-	if (!l->seen || !l->ranges || !top.path || list_dir(l, &top, e) < 0) {
+	if (!l->seen || !l->ranges || !top.path || fs_list_dir(l, &top, e) < 0) {
 		free(top.path);
 		return err_nomem(e);
 	}
@@ -48,7 +48,7 @@ int list_open(struct list *l, bool tree, fs_file_fn fn, void *user, uint64_t num
 	return 0;
 }
 
-void list_close(struct list *l)
+void fs_list_close(struct fs_list *l)
 {
 	drop_names(l);
 	for (size_t i = 0; i < l->dir_count; i++)
@@ -59,7 +59,7 @@ void list_close(struct list *l)
 	free(l->ranges);
 }
 
-const struct list_entry *list_next_dir(struct list *l)
+const struct fs_list_entry *fs_list_next_dir(struct fs_list *l)
 {
 	drop_names(l);
 	if (l->dir_next > 0) { /* the one before is done */
@@ -77,11 +77,11 @@ static bool is_dots(const char *name, size_t len)
 	return name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.'));
 }
 
-void list_name(struct list *l, uint64_t number, const char *name, size_t len)
+void fs_list_name(struct fs_list *l, uint64_t number, const char *name, size_t len)
 {
 	const char *dir = strcmp(l->dir_path, "/") == 0 ? "" : l->dir_path;
 	size_t path = strlen(dir) + 1 + len;
-	struct list_entry *entry;
+	struct fs_list_entry *entry;
 
 	/* A name with a slash or a zero is none; it could pass for another file's. */
 	if (len == 0 || is_dots(name, len) || path > FS_FILES_MAX_PATH || number >= l->numbers ||
@@ -102,7 +102,7 @@ void list_name(struct list *l, uint64_t number, const char *name, size_t len)
 	l->name_count++;
 }
 
-struct list_entry *list_next_name(struct list *l, int *rc, struct err *e)
+struct fs_list_entry *fs_list_next_name(struct fs_list *l, int *rc, struct err *e)
 {
 	if (l->out_of_memory) {
 		*rc = err_nomem(e);
@@ -110,7 +110,7 @@ struct list_entry *list_next_name(struct list *l, int *rc, struct err *e)
 	}
 	*rc = 0;
 	for (; l->name_next < l->name_count; l->name_next++) {
-		struct list_entry *entry = &l->names[l->name_next];
+		struct fs_list_entry *entry = &l->names[l->name_next];
 		uint8_t *byte = &l->seen[entry->number / 8];
 		uint8_t bit = (uint8_t)(1U << entry->number % 8);
 
@@ -125,7 +125,7 @@ struct list_entry *list_next_name(struct list *l, int *rc, struct err *e)
 	return NULL;
 }
 
-int list_dir(struct list *l, struct list_entry *entry, struct err *e)
+int fs_list_dir(struct fs_list *l, struct fs_list_entry *entry, struct err *e)
 {
 	if (!l->tree)
 		return 0;
@@ -136,7 +136,7 @@ int list_dir(struct list *l, struct list_entry *entry, struct err *e)
 	return 0;
 }
 
-void list_range(struct list *l, uint64_t off, uint64_t len)
+void fs_list_range(struct fs_list *l, uint64_t off, uint64_t len)
 {
 	struct extent *last = l->range_count > 0 ? &l->ranges[l->range_count - 1] : NULL;
 
@@ -156,7 +156,7 @@ static int compare_ranges(const void *a, const void *b)
 }
 
 /* Ascending, and what touches joined. Two that overlap: false. */
-static bool settle_ranges(struct list *l)
+static bool settle_ranges(struct fs_list *l)
 {
 	size_t kept = 0;
 
@@ -177,8 +177,8 @@ static bool settle_ranges(struct list *l)
 	return true;
 }
 
-int list_file(struct list *l, const struct list_entry *entry, struct fs_file *f, const char *kept,
-	struct err *e)
+int fs_list_file(struct fs_list *l, const struct fs_list_entry *entry, struct fs_file *f,
+	const char *kept, struct err *e)
 {
 	if (kept[0] == '\0' && l->too_many)
 		kept = "it lies in too many pieces";
@@ -191,7 +191,7 @@ int list_file(struct list *l, const struct list_entry *entry, struct fs_file *f,
 	return l->fn(l->user, f, e);
 }
 
-uint64_t list_overlap(const struct map *ranges, uint64_t off, uint64_t len, size_t *hint)
+uint64_t fs_list_overlap(const struct map *ranges, uint64_t off, uint64_t len, size_t *hint)
 {
 	uint64_t sum = 0, end;
 

@@ -60,12 +60,12 @@ static int add_name(void *user, const ntfschar *name, const int name_len, const 
 		return 0;
 	len = ntfs_ucstombs(name, name_len, &text, 0);
 	if (len > 0)
-		list_name(user, MREF(mref), text, (size_t)len);
+		fs_list_name(user, MREF(mref), text, (size_t)len);
 	free(text);
 	return 0;
 }
 
-static int read_directory(struct fs_ntfs *v, struct list *l, const struct list_entry *dir,
+static int read_directory(struct fs_ntfs *v, struct fs_list *l, const struct fs_list_entry *dir,
 	struct err *e)
 {
 	ntfs_inode *ni;
@@ -94,7 +94,7 @@ static int64_t unix_time(ntfs_time t)
 }
 
 /* The runs of the attribute that hold the file's bytes. Refuses those outside the volume. */
-static int add_runs(struct fs_ntfs *v, struct list *l, const ntfs_attr *a, struct err *e)
+static int add_runs(struct fs_ntfs *v, struct fs_list *l, const ntfs_attr *a, struct err *e)
 {
 	uint64_t bytes = v->boot.cluster_bytes;
 	uint64_t end = div_up((uint64_t)a->data_size, bytes);
@@ -106,7 +106,7 @@ static int add_runs(struct fs_ntfs *v, struct list *l, const ntfs_attr *a, struc
 			continue;
 		if (!range_inside((uint64_t)x->lcn, count, v->boot.clusters))
 			return err_set(e, ERR_FORMAT, 0, "a run outside the volume");
-		list_range(l, (uint64_t)x->lcn * bytes, min_u64(count, end - vcn) * bytes);
+		fs_list_range(l, (uint64_t)x->lcn * bytes, min_u64(count, end - vcn) * bytes);
 	}
 	return 0;
 }
@@ -122,7 +122,16 @@ static const char *why_kept(const ntfs_attr *a)
 	return "";
 }
 
-static int read_file(struct fs_ntfs *v, struct list *l, const struct list_entry *entry,
+static uint64_t allocated(const ntfs_attr *a)
+{
+	if (!NAttrNonResident(a))
+		return 0;
+	if (a->data_flags & (ATTR_COMPRESSION_MASK | ATTR_IS_SPARSE))
+		return (uint64_t)a->compressed_size;
+	return (uint64_t)a->allocated_size;
+}
+
+static int read_file(struct fs_ntfs *v, struct fs_list *l, const struct fs_list_entry *entry,
 	ntfs_inode *ni, struct err *e)
 {
 	ntfs_attr *a = ntfs_attr_open(ni, AT_DATA, AT_UNNAMED, 0);
@@ -134,9 +143,7 @@ static int read_file(struct fs_ntfs *v, struct list *l, const struct list_entry 
 		return errno == ENOENT ? 0 : ntfs_io_fail(v->io, e, "open $DATA");
 	kept = why_kept(a);
 	f.size_bytes = a->data_size > 0 ? (uint64_t)a->data_size : 0;
-	f.allocated_bytes = !NAttrNonResident(a)			 ? 0
-		: a->data_flags & (ATTR_COMPRESSION_MASK | ATTR_IS_SPARSE) ? (uint64_t)a->compressed_size
-									 : (uint64_t)a->allocated_size;
+	f.allocated_bytes = allocated(a);
 	f.created_s = unix_time(ni->creation_time);
 	f.modified_s = unix_time(ni->last_data_change_time);
 	f.accessed_s = unix_time(ni->last_access_time);
@@ -145,10 +152,11 @@ static int read_file(struct fs_ntfs *v, struct list *l, const struct list_entry 
 	if (rc == 0 && kept[0] == '\0' && a->data_size > 0)
 		rc = add_runs(v, l, a, e);
 	ntfs_attr_close(a);
-	return rc < 0 ? rc : list_file(l, entry, &f, kept, e);
+	return rc < 0 ? rc : fs_list_file(l, entry, &f, kept, e);
 }
 
-static int read_entry(struct fs_ntfs *v, struct list *l, struct list_entry *entry, struct err *e)
+static int read_entry(struct fs_ntfs *v, struct fs_list *l, struct fs_list_entry *entry,
+	struct err *e)
 {
 	ntfs_inode *ni;
 	int rc = 0;
@@ -163,22 +171,22 @@ static int read_entry(struct fs_ntfs *v, struct list *l, struct list_entry *entr
 	if (ni->flags & FILE_ATTR_REPARSE_POINT)
 		rc = 0;
 	else if (ni->mrec->flags & MFT_RECORD_IS_DIRECTORY)
-		rc = list_dir(l, entry, e);
+		rc = fs_list_dir(l, entry, e);
 	else
 		rc = read_file(v, l, entry, ni, e);
 	ntfs_inode_close(ni);
 	return rc;
 }
 
-static int list_all(struct fs_ntfs *v, struct list *l, struct err *e)
+static int list_all(struct fs_ntfs *v, struct fs_list *l, struct err *e)
 {
-	const struct list_entry *dir;
-	struct list_entry *entry;
+	const struct fs_list_entry *dir;
+	struct fs_list_entry *entry;
 	int rc = 0;
 
-	while (rc == 0 && (dir = list_next_dir(l)) != NULL) {
+	while (rc == 0 && (dir = fs_list_next_dir(l)) != NULL) {
 		rc = read_directory(v, l, dir, e);
-		while (rc == 0 && (entry = list_next_name(l, &rc, e)) != NULL)
+		while (rc == 0 && (entry = fs_list_next_name(l, &rc, e)) != NULL)
 			rc = read_entry(v, l, entry, e);
 	}
 	return rc;
@@ -186,19 +194,19 @@ static int list_all(struct fs_ntfs *v, struct list *l, struct err *e)
 
 int fs_ntfs_files(struct dev *d, bool tree, fs_file_fn fn, void *user, struct err *e)
 {
-	struct list l = { 0 };
+	struct fs_list l = { 0 };
 	struct fs_ntfs v;
 	int rc = open_sound(&v, d, e);
 
 	if (rc == 0) {
 		ntfs_attr *mft = ntfs_io_volume(v.io)->mft_na;
 
-		rc = list_open(&l, tree, fn, user,
+		rc = fs_list_open(&l, tree, fn, user,
 			(uint64_t)mft->initialized_size / v.boot.record_bytes, FILE_root, e);
 	}
 	if (rc == 0)
 		rc = list_all(&v, &l, e);
-	list_close(&l);
+	fs_list_close(&l);
 	fs_ntfs_close(&v);
 	return rc;
 }
@@ -219,7 +227,7 @@ static int add_claim(void *user, uint64_t cluster, uint64_t count, struct err *e
 	if (count > c->to_map)
 		return err_set(e, ERR_FORMAT, 0, "more clusters are mapped than there are");
 	c->to_map -= count;
-	c->bytes += list_overlap(c->ranges, cluster * c->cluster_bytes, count * c->cluster_bytes,
+	c->bytes += fs_list_overlap(c->ranges, cluster * c->cluster_bytes, count * c->cluster_bytes,
 		NULL);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * Inside NTFS (fs_ntfs*.c): the boot sector, the runs of an MFT record, the scan that turns $Bitmap
- * into a map, and the list of files. Layouts are cited from "NTFS Documentation" (R. Russon, Y. Fledel,
- * 2004), called [NTFS] in the comments, and agree with <ntfs-3g/layout.h>.
+ * into a map, and the list of files. Layouts are cited from "NTFS Documentation" (R. Russon,
+ * Y. Fledel, 2004), called [NTFS] in the comments, and agree with <ntfs-3g/layout.h>.
  */
 #ifndef FS_FS_NTFS_INT_H
 #define FS_FS_NTFS_INT_H

@@ -1,5 +1,4 @@
 --- imgtool explain: what an image does not hold, and why.
-local cli = require 'imgtool.util.cli'
 local device = require 'img.device'
 local explain = require 'imgtool.job.explain'
 local fail = require 'imgtool.util.fail'
@@ -13,7 +12,7 @@ local M = {
   args = {
     { name = 'source_operand', field_name = 'source', operand = 'IMG', doc = 'The image.' },
     { name = 'source', option = '--in', argname = 'IMG', doc = 'The same as IMG.' },
-    table.unpack(cli.ranges),
+    table.unpack(ranges.args),
   },
 }
 

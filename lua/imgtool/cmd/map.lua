@@ -18,7 +18,7 @@ end
 local M = {
   name = 'map',
   summary = 'List every range that an image of a device would not hold, and why, and make none',
-  args = cli.of_action('image', OTHERS, cli.ranges),
+  args = cli.of_action('image', OTHERS, ranges.args),
 }
 
 local function show(values, report)

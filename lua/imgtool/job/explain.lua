@@ -6,13 +6,11 @@ local exclude = require 'imgtool.policy.exclude'
 local fail = require 'imgtool.util.fail'
 local json = require 'imgtool.util.json'
 local map = require 'img.map'
+local ranges = require 'imgtool.report.ranges'
 
 local M = {}
 
 local try = fail.try
-
---- The reasons, in the order in which they are counted up.
-M.WHYS = { 'free', 'zero', 'rule', 'bad' }
 
 -- What a kind of the maps below means. In that of an image, data is what a rule left out: other
 -- data is in no extent of it.
@@ -37,11 +35,11 @@ end
 -- ---- Telling ----
 
 -- The first of the sorted ranges that ends after an offset.
-local function find(ranges, offset)
-  local low, high = 1, #ranges + 1
+local function find(left_out, offset)
+  local low, high = 1, #left_out + 1
   while low < high do
     local middle = (low + high) // 2
-    if ranges[middle].offset + ranges[middle].length > offset then
+    if left_out[middle].offset + left_out[middle].length > offset then
       high = middle
     else
       low = middle + 1
@@ -71,7 +69,7 @@ end
 ---@return table totals
 local function tell_all(kinds, words, left_out, window, tell)
   local totals = { ranges = 0, data_bytes = window.to - window.from }
-  for _, why in ipairs(M.WHYS) do totals[why .. '_bytes'] = 0 end
+  for _, why in ipairs(ranges.WHYS) do totals[why .. '_bytes'] = 0 end
   local function one(range)
     totals.ranges = totals.ranges + 1
     totals[range.why .. '_bytes'] = totals[range.why .. '_bytes'] + range.length

@@ -18,11 +18,23 @@ local try = fail.try
 
 -- ---- Looking at the files ----
 
+-- For one file: more is a mistake in a script's function, which must not hang the job.
+local INSTRUCTIONS <const> = 10000000
+
+local function choose(plan, facts)
+  debug.sethook(function()
+    error(('more than %d instructions for one file: an endless loop?'):format(INSTRUCTIONS), 2)
+  end, '', INSTRUCTIONS)
+  local ok, word = pcall(exclude.choose, plan, facts)
+  debug.sethook()
+  return ok, word
+end
+
 -- What the rules choose; or nil and why the files can't be listed.
 local function look(source, plan, report)
   local chosen, failure = exclude.chosen(), nil
   local function visit(file)
-    local ok, word = pcall(exclude.choose, plan, exclude.facts(file))
+    local ok, word = choose(plan, exclude.facts(file))
     if not ok then
       failure = { 'script', tostring(word) }
     elseif sys.signals() > report.signals_before then

@@ -1,7 +1,30 @@
---- Ranges as lines or events, as they come: there may be millions.
+--- Ranges of a source that an image does not hold, as lines or events, as they come: there may be
+--- millions.
+local check = require 'imgtool.job.check'
+local cli = require 'imgtool.util.cli'
 local text = require 'imgtool.report.text'
 
 local M = {}
+
+--- The reasons, in the order in which they are counted up.
+M.WHYS = { 'free', 'zero', 'rule', 'bad' }
+
+local function to(field)
+  return function(argument) return check.value(field, argument) end
+end
+
+--- What the commands that list ranges take.
+M.args = {
+  { name = 'offset', option = '--offset', argname = 'OFFSET', default_text = '0',
+    convert = to { type = 'size', min = 0 }, doc = 'Where in the source to begin, in bytes.' },
+  { name = 'length', option = '--length', argname = 'LENGTH', default_text = 'to the end',
+    convert = to { type = 'size', min = 1 }, doc = 'How many bytes.' },
+  { name = 'why', option = '--why', argname = 'WHY', choices = M.WHYS,
+    convert = to { type = 'choice', choices = M.WHYS },
+    doc = 'List only the ranges that are left out for this reason.' },
+  { name = 'totals', flag = '--totals', doc = 'List no ranges, only the totals.' },
+  cli.json,
+}
 
 local BATCH <const> = 512
 

@@ -179,6 +179,16 @@ end
 
 local function object(value) return type(value) == 'table' and value or {} end
 
+-- What content rules were asked for, and what became of them.
+local function left_out(rules, exclude)
+  if type(rules) ~= 'table' then return nil end
+  local names = {}
+  for i, rule in ipairs(rules) do names[i] = tostring(rule) end
+  local bytes = math.type(exclude.bytes) == 'integer' and exclude.bytes or 0
+  return joined(('%s of %s'):format(size.human(bytes), count(#object(exclude.files), 'file')),
+    'rules: ' .. table.concat(names, ' '), exclude.reason)
+end
+
 --- The page of `info`. `head` is the decoded text of HEAD.
 ---@param i table what cmd/info.lua gathered
 ---@return string
@@ -199,6 +209,7 @@ function M.info(i)
     { 'map', joined(map.kind, map.reason, map.note) },
     { 'settings', ('level %s, %s, blocks of %s, chunks of %s'):format(settings.level or '?', i.hash,
       size.exact(i.block_bytes), size.exact(i.chunk_bytes)) },
+    { 'left out', left_out(settings.exclude, object(head.exclude)) },
     { 'kinds', kinds(i) },
     { 'image file', ('%s, ratio %s of the source, %s of the data'):format(size.human(i.file_bytes),
       progress.ratio(i.source_bytes, i.file_bytes), progress.ratio(i.data_bytes, i.file_bytes)) },

@@ -24,25 +24,6 @@ M.log_file = { name = 'log_file', option = '--log-file', argname = 'FILE',
   doc = 'Append messages, with the time, to FILE.' }
 M.reporting = { M.json, M.quiet, M.log_file }
 
-local function to_size(min)
-  return function(argument) return check.value({ type = 'size', min = min }, argument) end
-end
-
---- What the commands that list ranges of a source take (report/ranges.lua, job/explain.lua).
-M.ranges = {
-  { name = 'offset', option = '--offset', argname = 'OFFSET', convert = to_size(0),
-    default_text = '0', doc = 'Where in the source to begin, in bytes.' },
-  { name = 'length', option = '--length', argname = 'LENGTH', convert = to_size(1),
-    default_text = 'to the end', doc = 'How many bytes.' },
-  { name = 'why', option = '--why', argname = 'WHY', choices = { 'free', 'zero', 'rule', 'bad' },
-    convert = function(argument)
-      return check.value({ type = 'choice', choices = { 'free', 'zero', 'rule', 'bad' } }, argument)
-    end,
-    doc = 'List only the ranges that are left out for this reason.' },
-  { name = 'totals', flag = '--totals', doc = 'List no ranges, only the totals.' },
-  M.json,
-}
-
 -- The default of a field as text for people, or nil.
 local function default_text(field)
   if field.default_text then return field.default_text end
