@@ -12,6 +12,8 @@ local M = {}
 local TEXT_BYTES <const> = 768 << 10
 -- No more files than this fit, so more candidates need not be kept.
 local MAX_FILES <const> = 16384
+-- No file takes less.
+local LEAST_BYTES <const> = 48
 -- Files that a rule chose and that stay are counted, and so many named.
 local NAMED <const> = 10
 
@@ -164,7 +166,7 @@ function Chosen:select()
   self:prune()
   local out, room = {}, TEXT_BYTES
   for _, file in ipairs(self.files) do
-    local cost = #json.encode(file) + 1
+    local cost = room >= LEAST_BYTES and #json.encode(file) + 1 or math.huge
     if cost <= room then
       out[#out + 1], room = file, room - cost
     else
