@@ -1,6 +1,7 @@
 /*
- * fs_map, fs_files and fs_claims in a confined process (R13): a parser that crashes, hangs or asks for too much costs the
- * used-only saving, with the reason in the report, and never the backup.
+ * fs_map, fs_files and fs_claims in a confined process (R13): a parser that crashes, hangs or asks
+ * for too much costs the used-only saving or the content rules, with the reason, and never the
+ * backup.
  */
 #ifndef FS_FS_CONFINED_H
 #define FS_FS_CONFINED_H

@@ -82,8 +82,10 @@ check_eq "$(left_out "$img")" 'pagefile /pagefile.sys 7000064' 'and the others h
 make_ntfs "$TMP/small.img" 32M
 echo tiny >"$TMP/tiny"
 ntfscp -q "$TMP/small.img" "$TMP/tiny" pagefile.sys >/dev/null
-check 'a file in its file record' "$IMGTOOL" image --force "$TMP/small.img" "$img" --exclude pagefile
-check_grep 'exclude: /pagefile.sys stays: its data is in its file record' "$TMP/err" 'stays, and why'
+check 'a file in its file record' "$IMGTOOL" image --force "$TMP/small.img" "$img" \
+	--exclude pagefile
+check_grep 'exclude: /pagefile.sys stays: its data is in its file record' "$TMP/err" \
+	'stays, and why'
 ntfscat "$TMP/small.img" pagefile.sys >"$TMP/file" 2>/dev/null
 same_file "$TMP/file" "$TMP/tiny" 'as it was'
 
@@ -148,7 +150,8 @@ local source, target = ...
 local seen = {}
 local result = job {
   source = source, target = target, created = '2026-01-02T03:04:05Z', chunk_size = 1 * MiB,
-  uuid = '01234567-89ab-4cde-8f01-23456789abcd', max_throughput = args[3] == 'slow' and 4 * MiB or 0,
+  uuid = '01234567-89ab-4cde-8f01-23456789abcd',
+  max_throughput = args[3] == 'slow' and 4 * MiB or 0,
   pipeline_depth = 4, resume = args[3] == 'resume', exclude = { 'swap', function(file)
     seen[file.path] = file
     return file.name == 'program' or file.path:find('^/many/') ~= nil
@@ -164,13 +167,14 @@ size=$(stat -c %s "$TMP/tree/program")
 check 'a function in a script' "$IMGTOOL" run -q "$TMP/job.lua" "$src" "$TMP/whole.zst"
 check_eq "$(left_out "$TMP/whole.zst" | grep -c '^function /many/')" 60 'chooses files'
 check_eq "$(left_out "$TMP/whole.zst" | grep -v many)" "$(printf '%s\n' \
-	"function /program $(((size + 4095) / 4096 * 4096))" 'swap /var/lib/swap.img 6225920')" 'with names beside it'
+	"function /program $(((size + 4095) / 4096 * 4096))" 'swap /var/lib/swap.img 6225920')" \
+	'with names beside it'
 check_same_but "$TMP/whole.zst" "$src" 'and nothing else is missing'
 debugfs -R "dump /program $TMP/file" "$TMP/got.raw" 2>/dev/null
 check_eq "$(zeros "$TMP/file")" "0 $size" 'the file reads as zeros'
 for mistake in 'error("no such thing")' 'local n = file.nothing + 1' 'while true do end'; do
-	echo "job { source = '$src', target = '$TMP/bad.zst', exclude = function(file) $mistake end }" \
-		>"$TMP/bad.lua"
+	echo "job { source = '$src', target = '$TMP/bad.zst', exclude = function(file) $mistake" \
+		'end }' >"$TMP/bad.lua"
 	check_status 13 "a mistake in a function: $mistake" timeout 20 "$IMGTOOL" run "$TMP/bad.lua"
 	check_grep 'bad\.lua:1: ' "$TMP/err" 'is told with its place'
 done
@@ -188,7 +192,8 @@ interrupted() {
 interrupted "$IMGTOOL" run "$TMP/job.lua" "$src" "$TMP/r.zst" slow
 check_status 9 'a function has to be given again' "$IMGTOOL" image --resume "$src" "$TMP/r.zst"
 check_grep 'begun with an exclude function' "$TMP/err" 'it says so'
-check_status 9 'other rules are refused' "$IMGTOOL" image --resume "$src" "$TMP/r.zst" --exclude swap
+check_status 9 'other rules are refused' "$IMGTOOL" image --resume "$src" "$TMP/r.zst" \
+	--exclude swap
 check_grep "exclude is 'swap,function' in the image, not 'swap'" "$TMP/err" 'and named'
 sed "s/'program'/'random'/" "$TMP/job.lua" >"$TMP/other.lua"
 check_status 9 'a function that chooses others is refused' \

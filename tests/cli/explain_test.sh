@@ -26,8 +26,9 @@ check 'map' "$IMGTOOL" map "$src" --json
 cp "$TMP/out" "$TMP/map"
 dumpe2fs "$src" 2>/dev/null | sed -n 's/^ *Free blocks: \([0-9].*\)/\1/p' | tr ',' '\n' |
 	awk -F- 'NF { s = $1 * 4096; e = ($NF + 1) * 4096
-		if (s == end) end = e; else { if (len) print start, end - start; start = s; end = e }
-		len = 1 } END { print start, end - start }' >"$TMP/want"
+		if (s == end) { end = e; next }
+		if (end) print start, end - start
+		start = s; end = e } END { print start, end - start }' >"$TMP/want"
 ranges free <"$TMP/map" >"$TMP/got"
 same_file "$TMP/got" "$TMP/want" 'free ranges are those of dumpe2fs'
 check_eq "$(events map <"$TMP/map" | jq -c '[.map, .file_system.type, .file_system.label,

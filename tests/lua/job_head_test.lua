@@ -48,7 +48,8 @@ describe('imgtool.job.head', function()
   end)
 
   it('says what content rules left out, and why nothing', function()
-    local files = { { rule = 'swap', path = '/s', size = 1, bytes = 4096, ranges = { { 0, 4096 } } } }
+    local files = { { rule = 'swap', path = '/s', size = 1, bytes = 4096,
+      ranges = { { 0, 4096 } } } }
     local text = head.text(facts {
       exclude = { words = { 'swap' }, files = files, bytes = 4096 },
     }, SETTINGS)

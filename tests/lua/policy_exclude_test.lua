@@ -136,7 +136,8 @@ describe('the files that rules chose', function()
       { offset = 4096, length = 4096, rule = 'function', path = '/t' },
       { offset = 8192, length = 4096, rule = 'swap', path = '/s' },
     }, ranges)
-    for _, text in ipairs { {}, { exclude = {} }, { exclude = 3 }, { exclude = { files = 'x' } } } do
+    for _, text in ipairs { {}, { exclude = {} }, { exclude = 3 },
+      { exclude = { files = 'x' } } } do
       assert.same({}, exclude.ranges(text, 4096))
     end
     assert.same({}, (exclude.ranges('x', 4096)))
@@ -145,7 +146,8 @@ describe('the files that rules chose', function()
   it('are not believed when the text makes no sense', function()
     for _, bad in ipairs { { 0 }, { -1, 5 }, { 0, 0 }, { 4096, 8193 }, { 12289, 1 }, { 0.5, 1 },
       { 0, math.maxinteger }, { '0', '1' }, {} } do
-      local ranges, message = exclude.ranges({ exclude = { files = { { ranges = { bad } } } } }, 12288)
+      local text = { exclude = { files = { { ranges = { bad } } } } }
+      local ranges, message = exclude.ranges(text, 12288)
       assert.same({}, ranges)
       assert.is_string(message)
     end
@@ -179,7 +181,8 @@ describe('job.exclude', function()
         .. " 'pagefile'?" },
       { 'pagefile, swap', "' swap' is no rule" }, { 'swap,', "'' is no rule" },
       { '', 'the name of a rule' }, { 3, 'the name of a rule' }, { { {} }, 'the name of a rule' },
-      { {}, 'an empty list' }, { { swap = true }, 'a list of rules' }, { true, 'the name of a rule' },
+      { {}, 'an empty list' }, { { swap = true }, 'a list of rules' },
+      { true, 'the name of a rule' },
     } do
       local checked, message = job(case[1])
       assert.is_nil(checked)

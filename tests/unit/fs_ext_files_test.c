@@ -173,7 +173,7 @@ static void test_every_file_once(void **state)
 				 "find tree -type f -printf '%%i\\n' | sort -u | wc -l"),
 		0);
 	must_list("fs", NULL, &x);
-	assert_int_equal(x.files, atoi(out));
+	assert_int_equal(x.files, strtoul(out, NULL, 10));
 	done(&x);
 }
 
@@ -391,10 +391,10 @@ static int setup(void **state)
 	(void)state;
 	ext_setup(tools);
 	ext_make_tree("tree", 512);
-	ext_must(
-		"mkdir -p tree/swap; head -c 5242883 /dev/urandom > tree/swap/big;"
-		"printf 12345 > tree/tail; echo x > tree/one; ln tree/one tree/two; ln -s tail tree/symlink;"
-		"touch -d @1000000000 tree/swap/big");
+	ext_must("mkdir -p tree/swap; head -c 5242883 /dev/urandom > tree/swap/big;"
+		 "printf 12345 > tree/tail; echo x > tree/one; ln tree/one tree/two;"
+		 "ln -s tail tree/symlink;"
+		 "touch -d @1000000000 tree/swap/big");
 	return 0;
 }
 

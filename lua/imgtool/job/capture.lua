@@ -214,8 +214,8 @@ end
 local function plan(c)
   local data = c.map:bytes('data')
   return {
-    uuid = c.head.uuid, root = '', data_bytes = data, zero_bytes = c.map:bytes('zero'), bad_bytes = 0,
-    free_bytes = c.map:bytes('free'), stored_bytes = 0, file_bytes = 0, chunks = 0,
+    uuid = c.head.uuid, root = '', data_bytes = data, zero_bytes = c.map:bytes('zero'),
+    bad_bytes = 0, free_bytes = c.map:bytes('free'), stored_bytes = 0, file_bytes = 0, chunks = 0,
     elapsed_ns = 0, resumed_at = 0,
     excluded_bytes = c.exclude and c.exclude.bytes or 0,
     excluded_files = c.exclude and #(c.exclude.files or {}) or 0,

@@ -5,8 +5,9 @@
 ---
 --- A field: name; type (see job/check.lua); actions (which jobs have it); doc; and, where they
 --- apply, default, default_text (when the default depends on facts), min, max, choices,
---- power_of_two, words (of which several may be said), required; option (its name on the command line, a table when it differs by action;
---- none: job files only), argname, flags (one option for each choice).
+--- power_of_two, words (of which several may be said), required; option (its name on the command
+--- line, a table when it differs by action; none: job files only), argname, flags (one option for
+--- each choice).
 local exclude = require 'imgtool.policy.exclude'
 
 local M = {}
@@ -64,8 +65,8 @@ M.fields = {
     doc = 'Whether free space is left out. Where it can\'t be known, all blocks are taken.' },
   { name = 'exclude', type = 'rules', actions = IMAGE, option = '--exclude', argname = 'RULES',
     words = exclude.names,
-    doc = 'Leave out what these files contain: pagefile, hiberfil, swapfile (NTFS), swap (ext), with'
-      .. ' commas between them. The files stay, and read as zeros.' },
+    doc = 'Leave out what these files contain: pagefile, hiberfil, swapfile (NTFS), swap (ext),'
+      .. ' with commas between them. The files stay, and read as zeros.' },
   { name = 'chunk_size', type = 'size', actions = IMAGE, option = '--chunk-size', argname = 'SIZE',
     default = 512 * MiB, min = 64 * KiB, max = 4 * GiB,
     default_text = '512M, less for a small source, a small block or little memory',

@@ -79,8 +79,8 @@ function M.same_settings(stored, job)
   return true
 end
 
---- The content rules that an image was begun with: those of the job, which must be the same where it
---- says some; nil when there are none. nil and a reason when they can't be had.
+--- The content rules that an image was begun with: those of the job, which must be the same where
+--- it says some; nil when there are none. nil and a reason when they can't be had.
 ---@param stored table settings of the image
 ---@param job table a checked job
 ---@return table? rules, string? reason

@@ -43,7 +43,9 @@ end
 function M.teller(report, options)
   local lines = { HEAD }
   local function finish()
-    if not report.json and #lines > 0 then report:answer('ranges', {}, table.concat(lines, '\n')) end
+    if not report.json and #lines > 0 then
+      report:answer('ranges', {}, table.concat(lines, '\n'))
+    end
     lines = {}
   end
   local function tell(range)
