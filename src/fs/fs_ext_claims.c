@@ -173,29 +173,41 @@ static void add_groups(struct claims *c, ext2_filsys fs)
 	}
 }
 
+/* What one state of the file system claims. */
+static int claims_of(ext2_filsys fs, const struct map *ranges, uint64_t *bytes, struct err *e)
+{
+	struct claims c = { .ranges = ranges, .block_bytes = fs->blocksize };
+	ext2_inode_scan scan = NULL;
+	errcode_t code;
+	int rc;
+
+	c.to_use = ext2fs_blocks_count(fs->super);
+	add_groups(&c, fs);
+	ext2fs_io_begin(fs, MAP_READS);
+	code = ext2fs_open_inode_scan(fs, 0, &scan);
+	if (code != 0)
+		return ext2fs_io_fail(fs, code, e, "read the inodes");
+	rc = add_inodes(&c, fs, scan, e);
+	ext2fs_close_inode_scan(scan);
+	*bytes = c.bytes;
+	return rc;
+}
+
 int fs_ext_claims(struct dev *d, const struct map *ranges, uint64_t *bytes, struct err *e)
 {
-	struct claims c = { .ranges = ranges };
 	struct ext_volume v;
-	ext2_inode_scan scan = NULL;
-	int rc = fs_ext_open_settled(&v, d, e);
-	errcode_t code;
+	uint64_t replayed = 0;
+	int rc = fs_ext_open(&v, d, e);
 
-	if (rc < 0)
-		goto out;
-	c.block_bytes = v.disk->blocksize;
-	c.to_use = ext2fs_blocks_count(v.disk->super);
-	add_groups(&c, v.disk);
-	ext2fs_io_begin(v.disk, MAP_READS);
-	code = ext2fs_open_inode_scan(v.disk, 0, &scan);
-	if (code != 0)
-		rc = ext2fs_io_fail(v.disk, code, e, "read the inodes");
-	else
-		rc = add_inodes(&c, v.disk, scan, e);
-	if (scan)
-		ext2fs_close_inode_scan(scan);
-out:
+	if (rc == 0)
+		rc = claims_of(v.disk, ranges, bytes, e);
+	if (rc == 0 && v.replayed) {
+		rc = claims_of(v.replayed, ranges, &replayed, e);
+		if (rc == 0 && replayed != *bytes)
+			rc = err_set(e, ERR_FORMAT, 0,
+				"the journal is still to be replayed, and changes whose blocks "
+				"these are");
+	}
 	fs_ext_close(&v);
-	*bytes = c.bytes;
 	return rc;
 }

@@ -14,6 +14,9 @@
  * SWAP_MIN_BYTES are looked into: a read for each small file would cost more than leaving out a
  * small swap file saves.
  *
+ * When there is a journal to replay, the files are those after the replay: a restored volume is
+ * replayed before it is used. fs_ext_claims then looks at the volume before the replay as well.
+ *
  * Inodes that the superblock names (journal, quotas, orphans) are the file system's, even where a
  * damaged directory has a name for one.
  */
@@ -29,19 +32,14 @@
 #define SWAP_PAGE_MAX 65536
 static const char swap_signature[10] = "SWAPSPACE2"; /* include/linux/swap.h; at the page's end */
 
+/* The file system that counts, and the device that it is on. */
+struct volume {
+	ext2_filsys fs;
+	struct dev *dev;
+};
+
 /* For a directory: its blocks and its map's. */
 #define DIRECTORY_READS ((uint64_t)1 << 22)
-
-int fs_ext_open_settled(struct ext_volume *v, struct dev *d, struct err *e)
-{
-	int rc = fs_ext_open(v, d, e);
-
-	if (rc == 0 && v->replayed)
-		rc = err_set(e, ERR_FORMAT, 0,
-			"the journal is still to be replayed, which may change which blocks are "
-			"whose");
-	return rc;
-}
 
 /* ---- Directories ------------------------------------------------------------------------- */
 
@@ -165,26 +163,26 @@ static void set_times(struct fs_file *f, const struct ext2_inode_large *i, uint3
 	f->created_s = more ? time_of(i->i_crtime, i->i_crtime_extra) : 0;
 }
 
-static int read_file(struct ext_volume *v, struct fs_list *l, const struct fs_list_entry *entry,
+static int read_file(struct volume *v, struct fs_list *l, const struct fs_list_entry *entry,
 	struct ext2_inode_large *large, struct err *e)
 {
 	struct ext2_inode *inode = (struct ext2_inode *)large;
 	ext2_ino_t ino = (ext2_ino_t)entry->number;
-	struct file f = { .fs = v->disk, .list = l };
+	struct file f = { .fs = v->fs, .list = l };
 	struct fs_file out = { .size_bytes = EXT2_I_SIZE(inode) };
 	const char *kept = why_kept(inode);
 	int rc = 0;
 
-	out.allocated_bytes = ext2fs_inode_i_blocks(v->disk, inode) *
-		(inode->i_flags & EXT4_HUGE_FILE_FL ? v->disk->blocksize : 512);
-	set_times(&out, large, EXT2_INODE_SIZE(v->disk->super));
-	f.end = div_up(out.size_bytes, v->disk->blocksize);
+	out.allocated_bytes = ext2fs_inode_i_blocks(v->fs, inode) *
+		(inode->i_flags & EXT4_HUGE_FILE_FL ? v->fs->blocksize : 512);
+	set_times(&out, large, EXT2_INODE_SIZE(v->fs->super));
+	f.end = div_up(out.size_bytes, v->fs->blocksize);
 	if (kept[0] == '\0' && out.size_bytes >= SWAP_MIN_BYTES)
 		rc = find_swap(v->dev, &f, ino, inode, &out.swap_page_bytes, e);
 	/* Always the largest page, as in fs_swap.c. */
-	f.skip = out.swap_page_bytes > 0 ? div_up(SWAP_PAGE_MAX, v->disk->blocksize) : 0;
+	f.skip = out.swap_page_bytes > 0 ? div_up(SWAP_PAGE_MAX, v->fs->blocksize) : 0;
 	if (rc == 0 && kept[0] == '\0')
-		rc = fs_ext_each_use(v->disk, ino, inode, gather, &f, e);
+		rc = fs_ext_each_use(v->fs, ino, inode, gather, &f, e);
 	if (rc < 0)
 		return err_prefix(e, "%.256s", entry->path);
 	return fs_list_file(l, entry, &out, kept, e);
@@ -197,21 +195,21 @@ static bool is_system_inode(const struct ext2_super_block *s, uint64_t ino)
 		ino == s->s_orphan_file_inum || ino == s->s_snapshot_inum;
 }
 
-static int read_entry(struct ext_volume *v, struct fs_list *l, struct fs_list_entry *entry,
+static int read_entry(struct volume *v, struct fs_list *l, struct fs_list_entry *entry,
 	struct err *e)
 {
 	struct ext2_inode_large large;
 	struct ext2_inode *inode = (struct ext2_inode *)&large;
 	errcode_t code;
 
-	if (is_system_inode(v->disk->super, entry->number))
+	if (is_system_inode(v->fs->super, entry->number))
 		return 0;
 	memset(&large, 0, sizeof(large)); /* old inodes are shorter */
-	ext2fs_io_begin(v->disk, DIRECTORY_READS);
-	code = ext2fs_read_inode_full(v->disk, (ext2_ino_t)entry->number, inode,
-		(int)min_u64(sizeof(large), EXT2_INODE_SIZE(v->disk->super)));
+	ext2fs_io_begin(v->fs, DIRECTORY_READS);
+	code = ext2fs_read_inode_full(v->fs, (ext2_ino_t)entry->number, inode,
+		(int)min_u64(sizeof(large), EXT2_INODE_SIZE(v->fs->super)));
 	if (code != 0) {
-		ext2fs_io_fail(v->disk, code, e, "read the inode");
+		ext2fs_io_fail(v->fs, code, e, "read the inode");
 		return err_prefix(e, "%.256s", entry->path);
 	}
 	if (LINUX_S_ISDIR(inode->i_mode))
@@ -221,14 +219,14 @@ static int read_entry(struct ext_volume *v, struct fs_list *l, struct fs_list_en
 	return 0;
 }
 
-static int list_all(struct ext_volume *v, struct fs_list *l, struct err *e)
+static int list_all(struct volume *v, struct fs_list *l, struct err *e)
 {
 	const struct fs_list_entry *dir;
 	struct fs_list_entry *entry;
 	int rc = 0;
 
 	while (rc == 0 && (dir = fs_list_next_dir(l)) != NULL) {
-		rc = read_directory(v->disk, l, dir, e);
+		rc = read_directory(v->fs, l, dir, e);
 		while (rc == 0 && (entry = fs_list_next_name(l, &rc, e)) != NULL)
 			rc = read_entry(v, l, entry, e);
 	}
@@ -238,15 +236,16 @@ static int list_all(struct ext_volume *v, struct fs_list *l, struct err *e)
 int fs_ext_files(struct dev *d, bool tree, fs_file_fn fn, void *user, struct err *e)
 {
 	struct fs_list l = { 0 };
-	struct ext_volume v;
-	int rc = fs_ext_open_settled(&v, d, e);
+	struct ext_volume x;
+	int rc = fs_ext_open(&x, d, e);
+	struct volume v = { x.replayed ? x.replayed : x.disk, x.replayed ? x.overlay : d };
 
 	if (rc == 0)
-		rc = fs_list_open(&l, tree, fn, user, (uint64_t)v.disk->super->s_inodes_count + 1,
+		rc = fs_list_open(&l, tree, fn, user, (uint64_t)v.fs->super->s_inodes_count + 1,
 			EXT2_ROOT_INO, e);
 	if (rc == 0)
 		rc = list_all(&v, &l, e);
 	fs_list_close(&l);
-	fs_ext_close(&v);
+	fs_ext_close(&x);
 	return rc;
 }

@@ -95,9 +95,6 @@ struct ext_volume {
 int fs_ext_open(struct ext_volume *v, struct dev *d, struct err *e);
 void fs_ext_close(struct ext_volume *v);
 
-/* As above, and refuse a journal that is still to be replayed: files would change with it. */
-int fs_ext_open_settled(struct ext_volume *v, struct dev *d, struct err *e);
-
 /*
  * Told of blocks that an inode uses: [block, block + count) for its blocks from `logical` on.
  * `logical` means nothing when `data` is false: the blocks are its map's own.

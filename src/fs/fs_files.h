@@ -4,8 +4,8 @@
  *
  * The promise: a range of a file consists of whole allocation units that this file alone uses, for
  * plain data: what is read there is what the file contains, neither packed nor encrypted. Where the
- * file system's state makes that less than certain (dirty, a journal to be replayed), nothing is
- * listed and the reason is the error. fs_map must have made a map of the same device before.
+ * file system's state makes that less than certain, nothing is listed and the reason is the error.
+ * fs_map must have made a map of the same device before.
  *
  * Called from one thread per device; nothing here writes (R1).
  */
@@ -43,7 +43,7 @@ int fs_files(struct dev *d, bool tree, fs_file_fn fn, void *user, struct err *e)
 /*
  * How many bytes inside the extents of `ranges` the files and the metadata of the file system
  * claim in all: bytes that two of them claim count twice. So ranges taken from fs_files are used by
- * nobody else when the answer is their sum.
+ * nobody else when the answer is their sum. Refused when a journal to be replayed changes it.
  */
 int fs_claims(struct dev *d, const struct map *ranges, uint64_t *bytes, struct err *e);
 

@@ -71,7 +71,9 @@ for rule in pagefile hiberfil swapfile; do
 	image_quietly "$src" "$TMP/one.zst" --exclude $rule --force
 	check_eq "$(left_out "$TMP/one.zst")" "$rule /$rule.sys 7000064" "--exclude $rule"
 done
-check '--dry-run' "$IMGTOOL" image --dry-run --json "$src" "$TMP/none" --exclude pagefile
+check '--dry-run' "$IMGTOOL" image --dry-run "$src" "$TMP/none" --exclude pagefile
+check_grep 'left out 6\.[0-9]+ MiB that 1 file contained' "$TMP/out" 'tells people'
+check '--dry-run --json' "$IMGTOOL" image --dry-run --json "$src" "$TMP/none" --exclude pagefile
 check_eq "$(events image <"$TMP/out" | jq -c '[.excluded_files, .excluded_bytes, .zero_bytes]')" \
 	'[1,7000064,7000064]' 'says what rules would leave out'
 

@@ -160,5 +160,7 @@ check_grep 'the list of what rules left out makes no sense: a range outside the 
 	'is not believed'
 check_eq "$(events explain <"$TMP/out" | jq -c '[.rule_bytes, .zero_bytes > 4000000]')" \
 	'[0,true]' 'the tables count'
+check_status 7 'the other reader' python3 "$TOP/scripts/read_image.py" verify "$TMP/lie.zst"
+check_grep 'HEAD: exclude: .* leaves the source' "$TMP/out" 'finds it too'
 
 done_testing

@@ -351,11 +351,6 @@ static void refused(const char *why)
 static void test_refusals(void **state)
 {
 	(void)state;
-	/* A transaction in the journal; debugfs leaves it there to be replayed. */
-	ext_must("rm -f fs; truncate -s 48M fs; mke2fs -q -F -t ext4 -b 4096 -d tree fs;"
-		 "head -c 4096 /dev/zero > block;"
-		 "debugfs -w fs 2>/dev/null <<'E'\njo\njw -b 9000 block\njc\nE");
-	refused("the journal is still to be replayed");
 	ext_must("rm -f fs; truncate -s 48M fs; mke2fs -q -F -t ext2 -b 4096 -d tree fs;"
 		 "debugfs -w -R 'set_inode_field /swap/big block[IND] 99999999' fs 2>/dev/null");
 	refused("/swap/big");
@@ -368,6 +363,49 @@ static void test_refusals(void **state)
 	refused("no files can be listed");
 	ext_must("rm -f fs; truncate -s 48M fs");
 	refused("no file system recognised");
+}
+
+/*
+ * A volume whose inode table has, in the journal but not in its place, another inode for /tail: one
+ * that `change` (of debugfs) makes. debugfs leaves the transaction there to be replayed.
+ */
+static void make_dirty(const char *change)
+{
+	ext_must("rm -f fs; truncate -s 48M fs;"
+		 "mke2fs -q -F -t ext3 -b 4096 -d tree fs; cp fs other;"
+		 "debugfs -w -R \"%s\" other 2>/dev/null;"
+		 "b=$(debugfs -R 'imap /tail' fs 2>/dev/null |"
+		 "sed -n 's/.*located at block \\([0-9]*\\),.*/\\1/p');"
+		 "dd if=other of=block bs=4096 skip=$b count=1 status=none;"
+		 "debugfs -w fs 2>/dev/null <<E\njo\njw -b $b block\njc\nE",
+		change);
+}
+
+static void test_journal_to_replay(void **state)
+{
+	static struct found x;
+	struct fs_report r;
+	uint64_t bytes;
+	struct err e;
+
+	(void)state;
+	/* The list is that of after the replay. */
+	make_dirty("set_inode_field /tail size 4");
+	map_free(ext_map_of("fs", &r));
+	assert_string_equal(r.note, "dirty journal, 1 blocks to replay");
+	must_list("fs", "/tail", &x);
+	assert_int_equal(x.file.size_bytes, 4);
+	assert_int_equal(claims(&x), map_bytes(x.chosen, MAP_ZERO));
+	done(&x);
+	/* The replay gives a block of /swap/big to /tail too. */
+	make_dirty("set_inode_field /tail block[5] "
+		   "$(debugfs -R 'bmap /swap/big 3' fs 2>/dev/null)");
+	must_list("fs", "/swap/big", &x);
+	map_free(x.chosen);
+	x.chosen = map_of_file(&x);
+	assert_int_equal(fs_claims(x.dev, x.chosen, &bytes, &e), -ERR_FORMAT);
+	assert_non_null(strstr(e.msg, "the journal is still to be replayed"));
+	done(&x);
 }
 
 /* A directory that is its own child, and a name for the journal. */
@@ -409,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_left_alone),
 		cmocka_unit_test(test_shared_blocks),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_journal_to_replay),
 		cmocka_unit_test(test_circles),
 	};
 

@@ -46,28 +46,31 @@ local function append(lines, more)
   for _, line in ipairs(more) do lines[#lines + 1] = line end
 end
 
+-- A line about what content rules left out, or nothing.
+local function excluded(r)
+  if r.excluded_files == 0 then return '' end
+  return ('\n  left out %s that %s contained'):format(size.human(r.excluded_bytes),
+    count(r.excluded_files, 'file'))
+end
+
 local RESULT = {}
 
 function RESULT.image(r)
   local name = r.image == '-' and 'stdout' or r.image
   if r.dry_run then
     return ('would image %s (%s, %s to read) to %s\n  %s blocks, chunks of %s, blocks of %s, '
-      .. 'level %d, %s, %s, depth %d'):format(r.source, size.human(r.source_bytes),
+      .. 'level %d, %s, %s, depth %d%s'):format(r.source, size.human(r.source_bytes),
       size.human(r.read_bytes), name, r.map, size.exact(r.chunk_bytes), size.exact(r.block_bytes),
-      r.level, r.hash, count(r.workers, 'worker'), r.depth)
+      r.level, r.hash, count(r.workers, 'worker'), r.depth, excluded(r))
   end
   local ratio = progress.ratio(r.source_bytes, r.file_bytes)
   local lines = {
     ('%s: %s of %s in %s%s'):format(name, size.human(r.source_bytes), r.source,
       seconds(r.elapsed_ns), speed(r.read_bytes, r.elapsed_ns)),
     '  ' .. kinds(r),
-    ('  image of %s%s, root hash %s'):format(size.human(r.file_bytes),
-      ratio == '' and '' or ', ' .. ratio, r.root),
+    ('  image of %s%s, root hash %s%s'):format(size.human(r.file_bytes),
+      ratio == '' and '' or ', ' .. ratio, r.root, excluded(r)),
   }
-  if r.excluded_files > 0 then
-    lines[#lines + 1] = ('  left out %s that %s contained'):format(size.human(r.excluded_bytes),
-      count(r.excluded_files, 'file'))
-  end
   if r.resumed_at > 0 then
     lines[#lines + 1] = ('  resumed at %s'):format(size.human(r.resumed_at))
   end
