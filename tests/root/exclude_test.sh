@@ -18,7 +18,10 @@ cleanup unmount_left_over "$TMP/m"
 mounted() {
 	local type=$1 file=$2 status=0
 	shift 2
-	if [ "$type" = ntfs ]; then ntfs-3g "$file" "$TMP/m"; else mount -o loop "$file" "$TMP/m"; fi
+	case $type in
+	ntfs) ntfs-3g "$file" "$TMP/m" ;;
+	*) mount -o loop "$file" "$TMP/m" ;;
+	esac
 	"$@" || status=$?
 	umount "$TMP/m"
 	return $status
@@ -70,7 +73,8 @@ umount "$TMP/m"
 check 'a snapshot with a journal to be replayed' "$IMGTOOL" image "$TMP/snapshot" "$TMP/i.zst" \
 	--exclude swap
 check_grep 'dirty journal, [0-9]+ blocks to replay' "$TMP/err" 'it is one'
-check_grep 'left out 27\.[0-9]+ MiB that 2 files contained' "$TMP/out" 'both swap files are left out'
+check_grep 'left out 27\.[0-9]+ MiB that 2 files contained' "$TMP/out" \
+	'both swap files are left out'
 check 'restore' "$IMGTOOL" restore -q "$TMP/i.zst" "$TMP/restored"
 cp "$TMP/restored" "$TMP/checked"
 e2fsck -fy "$TMP/checked" >"$TMP/out" 2>&1 || true
