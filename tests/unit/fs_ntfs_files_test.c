@@ -258,6 +258,25 @@ static bool add_special(const char *path)
 	return ntfs_umount(vol, FALSE) == 0 && good;
 }
 
+/* A short name for a file, which sorts before its long one. */
+static bool add_dos_name(const char *path)
+{
+	ntfs_volume *vol = ntfs_mount(path, 0);
+	ntfs_inode *root, *dir, *ni;
+	bool good;
+
+	if (vol == NULL)
+		return false;
+	root = ntfs_inode_open(vol, FILE_root);
+	dir = make(root, "names", S_IFDIR);
+	ni = make(dir, "very long name.text", S_IFREG);
+	good = fill(ni, 0, 50000);
+	/* Closes both. */
+	good = good && ntfs_set_ntfs_dos_name(ni, dir, "AVERYL~1.TEX", 12, 0) == 0;
+	good = good && ntfs_inode_close(root) == 0;
+	return ntfs_umount(vol, FALSE) == 0 && good;
+}
+
 static const char *special_volume(void)
 {
 	const char *path = ntfs_path("special.img");
@@ -268,7 +287,7 @@ static const char *special_volume(void)
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0)
-		_exit(add_special(path) ? 0 : 1);
+		_exit(add_special(path) && add_dos_name(path) ? 0 : 1);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	return path;
@@ -284,7 +303,9 @@ static void test_special_files(void **state)
 	assert_string_equal(x.file.kept, "its data is compressed");
 	assert_int_equal(x.file.range_count, 0);
 	assert_true(x.file.allocated_bytes < 300000);
-	assert_int_equal(x.files, 3);
+	assert_int_equal(x.files, 4);
+	done(&x);
+	must_list(path, "/names/very long name.text", &x); /* not by its DOS name */
 	done(&x);
 	must_list(path, "/dir/sparse", &x);
 	assert_int_equal(x.file.size_bytes, (1 << 20) + 100000);
@@ -322,6 +343,7 @@ static void set_file_flags(const char *path, unsigned number, uint32_t flags)
 static void test_what_is_left_alone(void **state)
 {
 	const char *path = ntfs_path("volume.img");
+	uint8_t sizes[16] = { 0x88, 0x13, 0, 0, 0, 0, 0, 0, 0x88, 0x13 };
 	struct found x;
 
 	(void)state;
@@ -342,6 +364,13 @@ static void test_what_is_left_alone(void **state)
 	set_file_flags(path, 65, 0x0420);
 	must_list(path, NULL, &x);
 	assert_int_equal(x.files, 2); /* a reparse point is not listed at all */
+	done(&x);
+	set_file_flags(path, 65, 0x0020);
+	/* What is allocated behind the end of the file stays: sizes at 0x30 and 0x38 of $DATA. */
+	ntfs_poke_record(path, 65, ntfs_attribute(path, 65, 0x80) + 0x30, sizes, sizeof(sizes));
+	must_list(path, "/b", &x);
+	assert_int_equal(x.file.size_bytes, 5000);
+	assert_int_equal(map_bytes(x.chosen, MAP_ZERO), 8192);
 	done(&x);
 }
 
