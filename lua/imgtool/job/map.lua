@@ -58,7 +58,8 @@ local function leave_out(whole, ranges, range, unit)
   if offset % unit ~= 0 or length % unit ~= 0 then return nil, 'is no whole block' end
   local _, run, kind = whole:run(offset)
   if kind == 'zero' then return nil, 'belongs to two files' end
-  if kind ~= 'data' or run < length then return nil, 'is marked free' end
+  if kind ~= 'data' then return nil, 'is marked free' end
+  if run < length then return nil, 'is in part marked free, or of another file' end
   whole:set(offset, length, 'zero')
   ranges:set(offset, length, 'zero')
   return true
