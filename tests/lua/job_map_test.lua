@@ -1,5 +1,5 @@
--- Content rules applied to a map, with a lister that says what it likes: whatever it says, rules are
--- applied as a whole or not at all.
+-- Content rules applied to a map, with a lister that says what it likes: whatever it says, rules
+-- are applied as a whole or not at all.
 local device = require 'img.device'
 local fail = require 'imgtool.util.fail'
 local map = require 'img.map'
@@ -149,7 +149,8 @@ describe('content rules on a map', function()
       file('/pagefile.sys', {}, { kept = 'its data is compressed' }),
     } }, { 'pagefile', 'hiberfil', 'swap' })
     assert.equal(0, zeros)
-    assert.same({ "exclude: 'hiberfil' finds no file (ntfs)", "exclude: 'swap' finds no file (ntfs)",
+    assert.same({ "exclude: 'hiberfil' finds no file (ntfs)",
+      "exclude: 'swap' finds no file (ntfs)",
       'exclude: /pagefile.sys stays: its data is compressed' }, report.notes)
     -- Nothing to look for: nobody looks.
     local says = { type = 'ext4' }
