@@ -125,6 +125,20 @@ describe('the files that rules chose', function()
     assert.equal(2000 * 65536 + 512 * 33000 * 33001 // 2, bytes + chosen.skipped_bytes)
   end)
 
+  it('take a limited memory, also when each lies in many pieces', function()
+    local chosen, many, most = exclude.chosen(), {}, 0
+    for i = 1, 30000 do many[i] = { i * 8192, 4096 } end
+    for i = 1, 40 do
+      chosen:add('function', file { path = '/' .. i, ranges = many })
+      most = math.max(most, chosen.ranges)
+    end
+    assert.is_true(most <= 1 << 19, most)
+    local files = chosen:select()
+    assert.equal(1, #files)
+    assert.equal('/1', files[1].path)
+    assert.equal(39, chosen.skipped)
+  end)
+
   it('come out of an image\'s text sorted', function()
     local ranges, message = exclude.ranges({ exclude = { files = {
       { rule = 'swap', path = '/s', ranges = { { 8192, 4096 }, { 0, 4096 } } },

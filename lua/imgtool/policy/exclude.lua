@@ -8,12 +8,13 @@ local json = require 'imgtool.util.json'
 
 local M = {}
 
--- Of the 1 MiB that HEAD's text may have (docs/image-format-v2.md, 3.1).
+-- Of the 1 MiB that HEAD's text may have (docs/image-format-v2.md, 3.1); no file takes less than
+-- the least.
 local TEXT_BYTES <const> = 768 << 10
--- No more files than this fit, so more candidates need not be kept.
-local MAX_FILES <const> = 16384
--- No file takes less.
 local LEAST_BYTES <const> = 48
+-- So many candidates are in memory at most, and so many ranges of theirs.
+local MAX_FILES <const> = 32768
+local MAX_RANGES <const> = 1 << 19
 -- Files that a rule chose and that stay are counted, and so many named.
 local NAMED <const> = 10
 
@@ -115,28 +116,28 @@ local function larger(a, b)
   return a.path < b.path
 end
 
-local function sum(files, from)
-  local bytes = 0
-  for i = from or 1, #files do bytes = bytes + files[i].bytes end
-  return bytes
-end
-
 local Chosen = {}
 Chosen.__index = Chosen
 
 --- An empty collection of chosen files, whose memory has a limit.
 function M.chosen()
-  return setmetatable({ files = {}, kept = {}, kept_count = 0, skipped = 0, skipped_bytes = 0,
-    found = {} }, Chosen)
+  return setmetatable({ files = {}, ranges = 0, kept = {}, kept_count = 0, skipped = 0,
+    skipped_bytes = 0, found = {} }, Chosen)
 end
 
--- Only the largest files have a place.
+-- Only as many files as the list has room for, the largest first.
 function Chosen:prune()
   table.sort(self.files, larger)
-  for i = #self.files, MAX_FILES + 1, -1 do
-    self.skipped, self.skipped_bytes = self.skipped + 1, self.skipped_bytes + self.files[i].bytes
-    self.files[i] = nil
+  local kept, room, ranges = {}, TEXT_BYTES, 0
+  for _, file in ipairs(self.files) do
+    local cost = room >= LEAST_BYTES and #json.encode(file) + 1 or math.huge
+    if cost <= room then
+      kept[#kept + 1], room, ranges = file, room - cost, ranges + #file.ranges
+    else
+      self.skipped, self.skipped_bytes = self.skipped + 1, self.skipped_bytes + file.bytes
+    end
   end
+  self.files, self.ranges = kept, ranges
 end
 
 --- A file that a rule chose.
@@ -156,25 +157,18 @@ function Chosen:add(word, file)
   for _, range in ipairs(file.ranges) do bytes = bytes + range[2] end
   self.files[#self.files + 1] = { rule = word, path = file.path, size = file.size, bytes = bytes,
     ranges = file.ranges }
-  if #self.files >= 2 * MAX_FILES then self:prune() end
+  self.ranges = self.ranges + #file.ranges
+  if #self.files >= MAX_FILES or self.ranges >= MAX_RANGES then self:prune() end
 end
 
---- The files that are left out, the largest first as long as the list of them has room, in the
---- order of their paths; and the bytes of all.
+--- The files that are left out, in the order of their paths, and the bytes of all.
 ---@return table[] files, integer bytes
 function Chosen:select()
   self:prune()
-  local out, room = {}, TEXT_BYTES
-  for _, file in ipairs(self.files) do
-    local cost = room >= LEAST_BYTES and #json.encode(file) + 1 or math.huge
-    if cost <= room then
-      out[#out + 1], room = file, room - cost
-    else
-      self.skipped, self.skipped_bytes = self.skipped + 1, self.skipped_bytes + file.bytes
-    end
-  end
-  table.sort(out, function(a, b) return a.path < b.path end)
-  return out, sum(out)
+  table.sort(self.files, function(a, b) return a.path < b.path end)
+  local bytes = 0
+  for _, file in ipairs(self.files) do bytes = bytes + file.bytes end
+  return self.files, bytes
 end
 
 -- ---- What an image says ----
