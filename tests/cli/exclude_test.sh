@@ -14,8 +14,8 @@ left_out() {
 	info_of "$1" '.head.exclude.files // [] | .[] | "\(.rule) \(.path) \(.bytes)"'
 }
 
-# check_same_but IMG SRC DESC: the image's content is the source's, with zeros where it says so and
-# in free space. In Python, from the list in the image and an image without rules.
+# check_same_but IMG SRC DESC: the image's content is that of an image without rules, with zeros
+# where its list says so.
 check_same_but() {
 	zstd -dcq "$1" >"$TMP/got.raw"
 	image_quietly "$2" "$TMP/plain.zst" && zstd -dcq "$TMP/plain.zst" >"$TMP/want.raw"
