@@ -34,6 +34,15 @@ class BadRange(Exception):
 
 # ---- verify ----------------------------------------------------------------------------------
 
+def left_out(image):
+    """The ranges whose content a rule left out, sorted (§8)."""
+    try:
+        files = image.head_text.get('exclude', {}).get('files', [])
+        return sorted((offset + 0, length + 0) for f in files for offset, length in f['ranges'])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Fault(200, 'HEAD: exclude is not what it should be') from None
+
+
 class Verifier:
     """Walks the whole image once; gathers the faults, and what TAIL and META say of the whole."""
 
@@ -45,6 +54,7 @@ class Verifier:
         self.bad_ranges = []
         self.root = hashlib.sha256(image.head_record.frame)
         self.sizes = [(image.head_record.end, 0)]    # of all frames, for the seek table
+        self.left_out = left_out(image)
 
     def need(self, holds, offset, text):
         if not holds:
@@ -75,6 +85,8 @@ class Verifier:
             self.kinds[KINDS[entry.kind]] += entry.length
             self.stored += entry.stored
             self.sizes.append((entry.stored, entry.length))
+            self.need(entry.kind in (1, 2) or not list(overlaps(self.left_out, entry)), entry.pos,
+                      'HEAD: exclude lists what is neither data nor zero')
             if entry.kind != 1:
                 self.need(self.image.read(entry.pos, entry.stored) == hole_frame(entry.length),
                           entry.pos, f'not the frame of a hole of {entry.length} bytes')
@@ -83,10 +95,11 @@ class Verifier:
             if fault:
                 self.faults.append(fault)
                 continue
-            for offset, length in overlaps(chunk.bad, entry):
-                start = offset - entry.offset
-                self.need(not any(plain[start:start + length]), entry.pos,
-                          f'bad range {offset}+{length} is not stored as zeros')
+            for name, ranges in ('bad range', chunk.bad), ('left out', self.left_out):
+                for offset, length in overlaps(ranges, entry):
+                    start = offset - entry.offset
+                    self.need(not any(plain[start:start + length]), entry.pos,
+                              f'{name} {offset}+{length} is not stored as zeros')
 
     def whole(self):
         """What can be said only when every chunk could be read."""
@@ -128,8 +141,13 @@ class Verifier:
         self.need(not wrong, tail.seek_pos + (wrong or [0])[0], 'seek table: not the frames there')
 
     def head_text(self):
-        """The members of HEAD's text that HEAD says in binary too."""
+        """The members of HEAD's text that HEAD says in binary too, and the list of exclude."""
         head, text = self.image.head, self.image.head_text
+        end = 0
+        for offset, length in self.left_out:
+            self.need(end <= offset < offset + length <= head.source_bytes, 200,
+                      f'HEAD: exclude: {offset}+{length} overlaps another or leaves the source')
+            end = offset + length
         for group, name, value in (
                 ('source', 'size_bytes', head.source_bytes),
                 ('source', 'logical_bytes', head.logical_bytes),

@@ -131,24 +131,30 @@ int dev_open_remote(const struct dev *like, int fd, void *shared, struct dev **o
 	return 0;
 }
 
+int remote_send_piece(int fd, void *shared, const void *bytes, size_t len, struct err *e)
+{
+	struct message m = { .type = MESSAGE_RESULT, .len = len };
+
+	if (len > 0)
+		memcpy(shared, bytes, len);
+	return ask(fd, &m, e);
+}
+
 int remote_send_result(int fd, void *shared, const void *bytes, size_t len, struct err *e)
 {
 	const uint8_t *p = bytes;
-	struct message m;
-	int rc;
+	size_t n;
 
 	do {
-		size_t n = min_u64(len, REMOTE_SHARED_BYTES);
+		int rc;
 
-		m = (struct message){ .type = MESSAGE_RESULT, .len = n };
-		if (n > 0)
-			memcpy(shared, p, n);
-		rc = ask(fd, &m, e);
+		n = min_u64(len, REMOTE_SHARED_BYTES);
+		rc = remote_send_piece(fd, shared, p, n, e);
 		if (rc < 0)
 			return rc;
 		p += n;
 		len -= n;
-	} while (m.len > 0 || len > 0);
+	} while (n > 0);
 	return 0;
 }
 
@@ -165,26 +171,18 @@ static int serve_read(int fd, void *shared, struct dev *d, struct message *m, st
 	return transmit(fd, m, e);
 }
 
-struct result {
-	uint8_t *bytes;
-	size_t len;
-};
-
-static int take_result(int fd, const void *shared, size_t max_bytes, struct message *m,
-	struct result *r, struct err *e)
+/* A piece of the result: copied, as the child may change what it shares, then taken. */
+static int serve_piece(int fd, const void *shared, struct message *m, uint8_t *piece,
+	remote_piece_fn take, void *user, struct err *e)
 {
-	uint8_t *grown;
+	int rc;
 
-	if (m->len > REMOTE_SHARED_BYTES || m->len > max_bytes - r->len)
-		return err_set(e, ERR_INTERNAL, 0,
-			"a confined process sent a result of more than %zu bytes", max_bytes);
-	grown = realloc(r->bytes, r->len + (size_t)m->len + 1);
-	if (grown == NULL)
-		return err_nomem(e);
-	r->bytes = grown;
-	memcpy(grown + r->len, shared, (size_t)m->len);
-	r->len += (size_t)m->len;
-	return transmit(fd, m, e);
+	if (m->len > REMOTE_SHARED_BYTES)
+		return err_set(e, ERR_INTERNAL, 0, "a confined process sent %" PRIu64 " bytes",
+			m->len);
+	memcpy(piece, shared, (size_t)m->len);
+	rc = m->len > 0 ? take(user, piece, (size_t)m->len, e) : 0;
+	return rc < 0 ? rc : transmit(fd, m, e);
 }
 
 /* 1: there is a message or the end; negative: silence for too long. */
@@ -203,8 +201,8 @@ static int wait_message(int fd, int idle_ms, struct err *e)
 	return 1;
 }
 
-static int serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle_ms,
-	struct result *r, struct err *e)
+static int serve(int fd, void *shared, struct dev *d, int idle_ms, uint8_t *piece,
+	remote_piece_fn take, void *user, struct err *e)
 {
 	struct message m;
 	int rc;
@@ -220,7 +218,7 @@ static int serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle
 		if (m.type == MESSAGE_READ)
 			rc = serve_read(fd, shared, d, &m, e);
 		else if (m.type == MESSAGE_RESULT)
-			rc = take_result(fd, shared, max_bytes, &m, r, e);
+			rc = serve_piece(fd, shared, &m, piece, take, user, e);
 		else
 			rc = err_set(e, ERR_INTERNAL, 0, "a confined process sent message type %u",
 				m.type);
@@ -229,11 +227,46 @@ static int serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle
 	}
 }
 
+int remote_serve_pieces(int fd, void *shared, struct dev *d, int idle_ms, remote_piece_fn take,
+	void *user, struct err *e)
+{
+	uint8_t *piece = malloc(REMOTE_SHARED_BYTES);
+	int rc;
+
+	if (piece == NULL)
+		return err_nomem(e);
+	rc = serve(fd, shared, d, idle_ms, piece, take, user, e);
+	free(piece);
+	return rc;
+}
+
+struct result {
+	uint8_t *bytes;
+	size_t len, max;
+};
+
+static int append(void *user, const uint8_t *piece, size_t len, struct err *e)
+{
+	struct result *r = user;
+	uint8_t *grown;
+
+	if (len > r->max - r->len)
+		return err_set(e, ERR_INTERNAL, 0,
+			"a confined process sent a result of more than %zu bytes", r->max);
+	grown = realloc(r->bytes, r->len + len);
+	if (grown == NULL)
+		return err_nomem(e);
+	r->bytes = grown;
+	memcpy(grown + r->len, piece, len);
+	r->len += len;
+	return 0;
+}
+
 int remote_serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle_ms,
 	uint8_t **result, size_t *len, struct err *e)
 {
-	struct result r = { 0 };
-	int rc = serve(fd, shared, d, max_bytes, idle_ms, &r, e);
+	struct result r = { .max = max_bytes };
+	int rc = remote_serve_pieces(fd, shared, d, idle_ms, append, &r, e);
 
 	if (rc < 0) {
 		free(r.bytes);

@@ -18,6 +18,9 @@ int dev_open_remote(const struct dev *like, int fd, void *shared, struct dev **o
 /* In the child: hand a result back to the parent. */
 int remote_send_result(int fd, void *shared, const void *bytes, size_t len, struct err *e);
 
+/* In the child: hand back a piece of it, at most REMOTE_SHARED_BYTES; an empty one is the end. */
+int remote_send_piece(int fd, void *shared, const void *bytes, size_t len, struct err *e);
+
 /*
  * In the parent: serve reads of `d` until the child has sent its whole result (at most max_bytes;
  * *result is malloc'ed), ends, or sends no message for idle_ms. Failing gives ERR_INTERNAL and what
@@ -25,5 +28,13 @@ int remote_send_result(int fd, void *shared, const void *bytes, size_t len, stru
  */
 int remote_serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle_ms,
 	uint8_t **result, size_t *len, struct err *e);
+
+/*
+ * The same for a result too large to be held: `take` gets each piece as it comes, in memory that
+ * the child can't reach, and ends the serving by failing.
+ */
+typedef int (*remote_piece_fn)(void *user, const uint8_t *piece, size_t len, struct err *e);
+int remote_serve_pieces(int fd, void *shared, struct dev *d, int idle_ms, remote_piece_fn take,
+	void *user, struct err *e);
 
 #endif

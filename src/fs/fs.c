@@ -173,7 +173,7 @@ static void no_map(struct fs_report *r, const char *reason)
 	snprintf(r->reason, sizeof(r->reason), "%s", reason);
 }
 
-static const struct fs_ops *find_row(const char *type)
+static const struct fs_ops *row_of_type(const char *type)
 {
 	for (const struct fs_ops *const *row = fs_table; *row; row++)
 		for (const char *const *t = (*row)->types; *t; t++)
@@ -194,7 +194,7 @@ static const struct fs_ops *probe_with(struct dev *d, blkid_probe pr, struct fs_
 		copy_value(pr, "TYPE", r->type, sizeof(r->type));
 		copy_value(pr, "LABEL", r->label, sizeof(r->label));
 		copy_value(pr, "UUID", r->uuid, sizeof(r->uuid));
-		row = find_row(r->type);
+		row = row_of_type(r->type);
 	}
 	if (found == -1)
 		no_map(r, "the device could not be probed");
@@ -211,7 +211,7 @@ static const struct fs_ops *probe_with(struct dev *d, blkid_probe pr, struct fs_
 	return r->reason[0] == '\0' ? row : NULL;
 }
 
-static const struct fs_ops *probe(struct dev *d, struct fs_report *r)
+const struct fs_ops *fs_find_row(struct dev *d, struct fs_report *r)
 {
 	uint64_t base = 0;
 	int fd = dev_fd(d, &base), stand_in = -1;
@@ -243,7 +243,7 @@ static const struct fs_ops *probe(struct dev *d, struct fs_report *r)
 int fs_probe(struct dev *d, struct fs_report *r, struct err *e)
 {
 	(void)e;
-	probe(d, r);
+	fs_find_row(d, r);
 	return 0;
 }
 
@@ -279,7 +279,7 @@ drop:
 
 int fs_map(struct dev *d, struct map **out, struct fs_report *r, struct err *e)
 {
-	const struct fs_ops *row = probe(d, r);
+	const struct fs_ops *row = fs_find_row(d, r);
 	struct map *m = row ? map_by(row, d, r) : NULL;
 
 	if (!m)

@@ -43,8 +43,7 @@ static void child(int fd, void *shared, void *user)
 	/* Nothing is freed: the process ends. */
 }
 
-/* Strings from a hostile child end somewhere, and hold nothing that a terminal obeys. */
-static void tame(char *s, size_t cap)
+void fs_tame(char *s, size_t cap)
 {
 	s[cap - 1] = '\0';
 	for (; *s != '\0'; s++)
@@ -65,11 +64,11 @@ static int take_result(const struct dev *d, const uint8_t *p, size_t len, struct
 	/* A bool may hold nothing but 0 and 1. */
 	memcpy(&used_only, p + offsetof(struct fs_report, used_only), 1);
 	r->used_only = used_only != 0;
-	tame(r->type, sizeof(r->type));
-	tame(r->label, sizeof(r->label));
-	tame(r->uuid, sizeof(r->uuid));
-	tame(r->reason, sizeof(r->reason));
-	tame(r->note, sizeof(r->note));
+	fs_tame(r->type, sizeof(r->type));
+	fs_tame(r->label, sizeof(r->label));
+	fs_tame(r->uuid, sizeof(r->uuid));
+	fs_tame(r->reason, sizeof(r->reason));
+	fs_tame(r->note, sizeof(r->note));
 	rc = map_decode(p + sizeof(*r), len - sizeof(*r), &m, e);
 	if (rc < 0)
 		return rc;

@@ -17,14 +17,6 @@
 #include "fs/fs_free_runs.h"
 #include "fs/fs_ops.h"
 
-struct volume {
-	struct dev *dev;
-	ext2_filsys disk; /* as it is */
-	struct ext_journal journal;
-	struct dev *overlay;
-	ext2_filsys replayed; /* NULL when there is nothing to replay */
-};
-
 /* Check the superblock, then let the library open what is on the device. */
 static int open_state(struct dev *d, ext2_filsys *out, struct err *e)
 {
@@ -56,10 +48,13 @@ static int check_same_shape(ext2_filsys a, ext2_filsys b, struct err *e)
 	return err_set(e, ERR_FORMAT, 0, "the journal holds a change of size");
 }
 
-static int open_volume(struct volume *v, struct err *e)
+int fs_ext_open(struct ext_volume *v, struct dev *d, struct err *e)
 {
-	int rc = open_state(v->dev, &v->disk, e);
+	int rc;
 
+	memset(v, 0, sizeof(*v));
+	v->dev = d;
+	rc = open_state(v->dev, &v->disk, e);
 	if (rc == 0 && ext2fs_has_feature_journal(v->disk->super))
 		rc = fs_ext_journal_read(v->dev, v->disk, &v->journal, e);
 	if (rc < 0 || v->journal.write_count == 0)
@@ -72,7 +67,7 @@ static int open_volume(struct volume *v, struct err *e)
 	return check_same_shape(v->disk, v->replayed, e);
 }
 
-static void close_volume(struct volume *v)
+void fs_ext_close(struct ext_volume *v)
 {
 	ext2fs_io_close(v->replayed);
 	dev_close(v->overlay);
@@ -81,7 +76,7 @@ static void close_volume(struct volume *v)
 }
 
 /* The journal must be there for the replay, and so must the places that it writes to. */
-static int keep_journal(const struct volume *v, struct map *m, struct err *e)
+static int keep_journal(const struct ext_volume *v, struct map *m, struct err *e)
 {
 	const struct ext_journal *j = &v->journal;
 	uint64_t bytes = v->disk->blocksize;
@@ -99,7 +94,7 @@ static int keep_journal(const struct volume *v, struct map *m, struct err *e)
 	return rc;
 }
 
-static int check_total(const struct volume *v, uint64_t free_blocks, struct err *e)
+static int check_total(const struct ext_volume *v, uint64_t free_blocks, struct err *e)
 {
 	uint64_t said = ext2fs_free_blocks_count(v->disk->super);
 
@@ -110,7 +105,7 @@ static int check_total(const struct volume *v, uint64_t free_blocks, struct err 
 		free_blocks, said);
 }
 
-static void describe(const struct volume *v, bool coarse, struct fs_report *r)
+static void describe(const struct ext_volume *v, bool coarse, struct fs_report *r)
 {
 	int n = 0;
 
@@ -127,10 +122,10 @@ static void describe(const struct volume *v, bool coarse, struct fs_report *r)
 
 static int ext_map(struct dev *d, struct map *m, struct fs_report *r, struct err *e)
 {
-	struct volume v = { .dev = d };
+	struct ext_volume v;
 	uint64_t free_blocks = 0;
 	bool coarse = false;
-	int rc = open_volume(&v, e);
+	int rc = fs_ext_open(&v, d, e);
 
 	if (rc == 0 && v.replayed)
 		rc = fs_ext_groups_map(v.replayed, v.disk, m, &free_blocks, &coarse, e);
@@ -142,7 +137,7 @@ static int ext_map(struct dev *d, struct map *m, struct fs_report *r, struct err
 		rc = check_total(&v, free_blocks, e);
 	if (rc == 0)
 		describe(&v, coarse, r);
-	close_volume(&v);
+	fs_ext_close(&v);
 	return rc;
 }
 
@@ -152,4 +147,6 @@ const struct fs_ops fs_ext = {
 	.name = "ext",
 	.types = types,
 	.map = ext_map,
+	.files = fs_ext_files,
+	.claims = fs_ext_claims,
 };

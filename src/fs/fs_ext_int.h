@@ -1,14 +1,15 @@
 /*
  * Shared by the files of the ext row: fs_ext.c (the order of things), fs_ext_super.c (the
  * superblock), fs_ext_journal.c and fs_ext_log.c (what a replay would write), fs_ext_overlay.c (the
- * device as it would be after the replay), fs_ext_groups.c (bitmaps into the map). Nobody else
- * includes this.
+ * device as it would be after the replay), fs_ext_groups.c (bitmaps into the map), fs_ext_files.c
+ * and fs_ext_claims.c (files, and who uses which blocks). Nobody else includes this.
  */
 #ifndef FS_FS_EXT_INT_H
 #define FS_FS_EXT_INT_H
 
 #include "adapter/ext2fs_io.h"
 #include "device/dev.h"
+#include "fs/fs_files.h"
 #include "map/map.h"
 
 #define EXT_SUPER_OFFSET 1024
@@ -80,5 +81,39 @@ int fs_ext_overlay_open(struct dev *under, const struct ext_journal *j, uint32_t
  */
 int fs_ext_groups_map(ext2_filsys fs, ext2_filsys before, struct map *m, uint64_t *free_blocks,
 	bool *coarse, struct err *e);
+
+/* A file system and what its journal makes of it. */
+struct ext_volume {
+	struct dev *dev;
+	ext2_filsys disk; /* as it is */
+	struct ext_journal journal;
+	struct dev *overlay;
+	ext2_filsys replayed; /* NULL when there is nothing to replay */
+};
+
+/* Check and open; fs_ext_close after any outcome. */
+int fs_ext_open(struct ext_volume *v, struct dev *d, struct err *e);
+void fs_ext_close(struct ext_volume *v);
+
+/*
+ * Told of blocks that an inode uses: [block, block + count) for its blocks from `logical` on.
+ * `logical` means nothing when `data` is false: the blocks are its map's own.
+ */
+struct ext_use {
+	uint64_t logical, block, count;
+	bool data;
+};
+typedef int (*fs_ext_use_fn)(void *user, const struct ext_use *u, struct err *e);
+
+/*
+ * Call fn for all blocks of the inode but its attribute block, extent by extent or, with the old
+ * map, block by block. Refuses (ERR_FORMAT) blocks outside the file system.
+ */
+int fs_ext_each_use(ext2_filsys fs, ext2_ino_t ino, struct ext2_inode *inode, fs_ext_use_fn fn,
+	void *user, struct err *e);
+
+/* fs_ops.files and fs_ops.claims */
+int fs_ext_files(struct dev *d, bool tree, fs_file_fn fn, void *user, struct err *e);
+int fs_ext_claims(struct dev *d, const struct map *ranges, uint64_t *bytes, struct err *e);
 
 #endif

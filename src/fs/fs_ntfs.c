@@ -297,9 +297,6 @@ static int map_volume(struct fs_ntfs *v, struct map *m, struct fs_report *r, str
 	ntfs_inode *ni = NULL;
 	int rc;
 
-	rc = check_state(v, r, e);
-	if (rc < 0)
-		return rc;
 	ntfs_io_begin(v->io, NTFS_IO_METADATA_READS);
 	rc = open_data(v, FILE_Bitmap, "open $Bitmap", &ni, &v->bitmap, e);
 	if (rc == 0)
@@ -316,23 +313,38 @@ static int map_volume(struct fs_ntfs *v, struct map *m, struct fs_report *r, str
 	return rc;
 }
 
-static int ntfs_map(struct dev *d, struct map *m, struct fs_report *r, struct err *e)
+int fs_ntfs_open(struct fs_ntfs *v, struct dev *d, struct fs_report *r, struct err *e)
 {
-	struct fs_ntfs v = { .dev = d };
 	uint8_t boot[NTFS_BOOT_BYTES];
 	int rc;
 
+	memset(v, 0, sizeof(*v));
+	v->dev = d;
 	rc = dev_read(d, 0, boot, sizeof(boot), e);
 	if (rc == 0)
-		rc = fs_ntfs_boot_decode(boot, sizeof(boot), dev_size(d), &v.boot, e);
+		rc = fs_ntfs_boot_decode(boot, sizeof(boot), dev_size(d), &v->boot, e);
 	if (rc < 0)
 		return rc;
-	r->block_bytes = v.boot.cluster_bytes;
-	rc = ntfs_io_open(d, &v.io, e);
-	if (rc < 0)
-		return rc;
-	rc = map_volume(&v, m, r, e);
-	ntfs_io_close(v.io);
+	r->block_bytes = v->boot.cluster_bytes;
+	rc = ntfs_io_open(d, &v->io, e);
+	if (rc == 0)
+		rc = check_state(v, r, e);
+	return rc;
+}
+
+void fs_ntfs_close(struct fs_ntfs *v)
+{
+	ntfs_io_close(v->io);
+}
+
+static int ntfs_map(struct dev *d, struct map *m, struct fs_report *r, struct err *e)
+{
+	struct fs_ntfs v;
+	int rc = fs_ntfs_open(&v, d, r, e);
+
+	if (rc == 0)
+		rc = map_volume(&v, m, r, e);
+	fs_ntfs_close(&v);
 	return rc;
 }
 
@@ -342,4 +354,6 @@ const struct fs_ops fs_ntfs = {
 	.name = "ntfs",
 	.types = types,
 	.map = ntfs_map,
+	.files = fs_ntfs_files,
+	.claims = fs_ntfs_claims,
 };

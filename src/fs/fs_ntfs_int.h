@@ -1,7 +1,7 @@
 /*
- * Inside the NTFS map (fs_ntfs*.c): the boot sector, the runs of an MFT record, and the scan that
- * turns $Bitmap into a map. Layouts are cited from "NTFS Documentation" (R. Russon, Y. Fledel,
- * 2004), called [NTFS] in the comments, and agree with <ntfs-3g/layout.h>.
+ * Inside NTFS (fs_ntfs*.c): the boot sector, the runs of an MFT record, the scan that turns $Bitmap
+ * into a map, and the list of files. Layouts are cited from "NTFS Documentation" (R. Russon,
+ * Y. Fledel, 2004), called [NTFS] in the comments, and agree with <ntfs-3g/layout.h>.
  */
 #ifndef FS_FS_NTFS_INT_H
 #define FS_FS_NTFS_INT_H
@@ -57,6 +57,13 @@ struct fs_ntfs {
 };
 
 /*
+ * Open, and check the state of the volume (the table in fs_ntfs.c), which may refuse it; notes go
+ * into r. fs_ntfs_close after any outcome.
+ */
+int fs_ntfs_open(struct fs_ntfs *v, struct dev *d, struct fs_report *r, struct err *e);
+void fs_ntfs_close(struct fs_ntfs *v);
+
+/*
  * Check that the non-resident attribute's runs, mapped by the library, are allocated and inside the
  * volume for its first `bytes` bytes. ERR_FORMAT with `what` otherwise.
  */
@@ -72,5 +79,16 @@ int fs_ntfs_check_runs(const struct fs_ntfs *v, const struct _ntfs_attr *a, uint
  */
 #define FS_NTFS_MAX_FREE_RUNS ((uint64_t)1 << 20)
 int fs_ntfs_scan(struct fs_ntfs *v, struct map *m, struct err *e);
+
+/*
+ * Map the whole of $MFT, and check that reading it `passes` times takes no longer than reading the
+ * device. To be done before fs_ntfs_each_run, which calls fn for the runs of every record.
+ */
+int fs_ntfs_map_mft(struct fs_ntfs *v, uint64_t passes, struct err *e);
+int fs_ntfs_each_run(struct fs_ntfs *v, fs_ntfs_run_fn fn, void *user, struct err *e);
+
+/* fs_ops.files and fs_ops.claims */
+int fs_ntfs_files(struct dev *d, bool tree, fs_file_fn fn, void *user, struct err *e);
+int fs_ntfs_claims(struct dev *d, const struct map *ranges, uint64_t *bytes, struct err *e);
 
 #endif

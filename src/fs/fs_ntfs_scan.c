@@ -117,13 +117,13 @@ static int add_run(void *user, uint64_t cluster, uint64_t count, struct err *e)
 	return 0;
 }
 
-static int add_records(struct scan *s, uint8_t *piece, size_t n, uint64_t off, struct err *e)
+static int each_record(struct fs_ntfs *v, uint8_t *piece, size_t n, uint64_t off, fs_ntfs_run_fn fn,
+	void *user, struct err *e)
 {
-	size_t step = s->v->boot.record_bytes;
+	size_t step = v->boot.record_bytes;
 
 	for (size_t at = 0; at < n; at += step) {
-		int rc = fs_ntfs_record_runs(piece + at, step, s->v->boot.clusters, add_run, &s->w,
-			e);
+		int rc = fs_ntfs_record_runs(piece + at, step, v->boot.clusters, fn, user, e);
 
 		if (rc < 0)
 			return err_prefix(e, "MFT record %" PRIu64, (off + at) / step);
@@ -131,19 +131,23 @@ static int add_records(struct scan *s, uint8_t *piece, size_t n, uint64_t off, s
 	return 0;
 }
 
-static int add_mft(struct scan *s, uint8_t *piece, struct err *e)
+int fs_ntfs_each_run(struct fs_ntfs *v, fs_ntfs_run_fn fn, void *user, struct err *e)
 {
-	ntfs_attr *mft = ntfs_io_volume(s->v->io)->mft_na;
-	uint64_t end = align_down((uint64_t)mft->initialized_size, s->v->boot.record_bytes);
-	int rc = 0;
+	ntfs_attr *mft = ntfs_io_volume(v->io)->mft_na;
+	uint64_t end = align_down((uint64_t)mft->initialized_size, v->boot.record_bytes);
+	uint8_t *piece = malloc(PIECE_BYTES);
+	int rc = piece ? 0 : err_nomem(e);
 
+	/* The loop ends by itself: each read is a part of a mapped attribute. */
+	ntfs_io_begin(v->io, UINT64_MAX);
 	for (uint64_t off = 0; off < end && rc == 0; off += PIECE_BYTES) {
 		size_t n = (size_t)min_u64(PIECE_BYTES, end - off);
 
-		rc = read_attr(s->v, mft, off, piece, n, "read $MFT", e);
+		rc = read_attr(v, mft, off, piece, n, "read $MFT", e);
 		if (rc == 0)
-			rc = add_records(s, piece, n, off, e);
+			rc = each_record(v, piece, n, off, fn, user, e);
 	}
+	free(piece);
 	return rc;
 }
 
@@ -196,7 +200,7 @@ static int emit_window(struct scan *s, struct err *e)
 	return rc;
 }
 
-static int scan_once(struct scan *s, uint8_t *piece, struct err *e)
+static int scan_once(struct scan *s, struct err *e)
 {
 	uint64_t clusters = s->v->boot.clusters;
 	int rc = 0;
@@ -208,7 +212,7 @@ static int scan_once(struct scan *s, uint8_t *piece, struct err *e)
 	for (uint64_t at = 0; at < clusters && rc == 0; at += (uint64_t)s->w.bytes * 8) {
 		rc = load_window(s, at, e);
 		if (rc == 0)
-			rc = add_mft(s, piece, e);
+			rc = fs_ntfs_each_run(s->v, add_run, &s->w, e);
 		if (rc == 0)
 			rc = emit_window(s, e);
 	}
@@ -226,11 +230,8 @@ static uint64_t free_runs(const struct scan *s, unsigned from_log2)
 	return n;
 }
 
-/* Is walking $MFT possible, and does it cost less than it can save? */
-static int check_walk(struct scan *s, struct err *e)
+int fs_ntfs_map_mft(struct fs_ntfs *v, uint64_t passes, struct err *e)
 {
-	struct fs_ntfs *v = s->v;
-	uint64_t passes = div_up(v->boot.clusters, (uint64_t)s->w.bytes * 8);
 	ntfs_attr *mft = ntfs_io_volume(v->io)->mft_na;
 	uint64_t bytes = (uint64_t)mft->initialized_size;
 	int rc;
@@ -247,23 +248,21 @@ static int check_walk(struct scan *s, struct err *e)
 int fs_ntfs_scan(struct fs_ntfs *v, struct map *m, struct err *e)
 {
 	struct scan s = { .v = v, .m = m };
-	uint8_t *piece = NULL;
 	int rc;
 
 	s.w.bytes = (size_t)min_u64(WINDOW_BYTES, align_up(div_up(v->boot.clusters, 8), 8));
-	rc = check_walk(&s, e);
+	rc = fs_ntfs_map_mft(v, div_up(v->boot.clusters, (uint64_t)s.w.bytes * 8), e);
 	if (rc < 0)
 		return rc;
 	/* The loops below end by themselves: each read is a part of a mapped attribute. */
 	ntfs_io_begin(v->io, UINT64_MAX);
 	s.w.bits = malloc(s.w.bytes);
-	piece = malloc(PIECE_BYTES);
-	if (s.w.bits == NULL || piece == NULL) {
+	if (s.w.bits == NULL) {
 		rc = err_nomem(e);
 		goto out;
 	}
 	v->min_run = 1;
-	rc = scan_once(&s, piece, e);
+	rc = scan_once(&s, e);
 	if (rc == 0 && free_runs(&s, 0) > FS_NTFS_MAX_FREE_RUNS) {
 		unsigned log2 = 1;
 
@@ -272,11 +271,10 @@ int fs_ntfs_scan(struct fs_ntfs *v, struct map *m, struct err *e)
 		v->min_run = (uint64_t)1 << log2;
 		rc = map_set(m, 0, map_size(m), MAP_DATA, e);
 		if (rc == 0)
-			rc = scan_once(&s, piece, e);
+			rc = scan_once(&s, e);
 	}
 	v->added = s.w.added;
 out:
 	free(s.w.bits);
-	free(piece);
 	return rc;
 }

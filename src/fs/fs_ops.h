@@ -3,6 +3,7 @@
 #define FS_FS_OPS_H
 
 #include "fs/fs.h"
+#include "fs/fs_files.h"
 
 struct fs_ops {
 	const char *name;	  /* for messages: "ext" */
@@ -14,6 +15,9 @@ struct fs_ops {
 	 * takes all blocks. NULL: recognised only; `reason` says why all blocks are taken.
 	 */
 	int (*map)(struct dev *d, struct map *m, struct fs_report *r, struct err *e);
+	/* As fs_files and fs_claims say. Both may be NULL: no files are listed. */
+	int (*files)(struct dev *d, bool tree, fs_file_fn fn, void *user, struct err *e);
+	int (*claims)(struct dev *d, const struct map *ranges, uint64_t *bytes, struct err *e);
 	/* With map NULL: why all blocks are taken, e.g. "encrypted volume (LUKS)". */
 	const char *reason;
 };
@@ -30,5 +34,8 @@ extern const struct fs_ops *const fs_table[];
 
 /* Add a remark to r->note, after "; " when there is one already; what has no room is cut. */
 void fs_add_note(struct fs_report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Probe: the row that maps what is on the device; NULL, with r->reason, when there is none. */
+const struct fs_ops *fs_find_row(struct dev *d, struct fs_report *r);
 
 #endif

@@ -1,5 +1,6 @@
 local device = require 'img.device'
 local fs = require 'img.fs'
+local map = require 'img.map'
 local sys = require 'img.sys'
 
 local MiB = 1024 * 1024
@@ -38,24 +39,24 @@ describe('img.fs', function()
     local path = volume(16 * MiB, 'mkfs.ext4 -q -b 1024 %s')
     local dev <close> = assert(device.open(path))
     local m, report = assert(fs.map(dev))
-    local map <close> = m
+    local whole <close> = m
     local free = math.tointeger(run('dumpe2fs -h ' .. path):match('Free blocks:%s+(%d+)'))
     assert.is_true(report.used_only)
     assert.equal('', report.reason)
     assert.equal(1024, report.block_bytes)
-    assert.equal(free * 1024, map:bytes 'free')
-    assert.equal(map:bytes 'free', report.free_bytes)
-    assert.equal(16 * MiB, map:bytes 'free' + map:bytes 'data')
+    assert.equal(free * 1024, whole:bytes 'free')
+    assert.equal(whole:bytes 'free', report.free_bytes)
+    assert.equal(16 * MiB, whole:bytes 'free' + whole:bytes 'data')
   end)
 
   it('takes all blocks, with the reason, of what it does not know', function()
     local path = volume(MiB)
     local dev <close> = assert(device.open(path))
     local m, report = assert(fs.map(dev))
-    local map <close> = m
+    local whole <close> = m
     assert.is_false(report.used_only)
     assert.not_equal('', report.reason)
-    assert.equal(MiB, map:bytes 'data')
+    assert.equal(MiB, whole:bytes 'data')
     assert.equal('', report.type)
   end)
 
@@ -67,5 +68,59 @@ describe('img.fs', function()
     local dev = assert(device.mem(10))
     dev:close()
     assert.has_error(function() fs.map(dev) end, 'attempt to use a closed device')
+  end)
+
+  local function with_files()
+    return volume(16 * MiB, 'd=$(mktemp -d); mkdir $d/a; head -c 100000 /dev/urandom > $d/a/f;'
+      .. ' echo > $d/g; mkfs.ext4 -q -b 1024 -d $d %s; rm -r $d')
+  end
+
+  it('lists files with what holds their content', function()
+    local dev <close> = assert(device.open(with_files()))
+    local found = {}
+    assert.is_true(fs.files(dev, true, function(file) found[file.path] = file end))
+    local f = found['/a/f']
+    assert.same({ path = '/a/f', kept = '', size = 100000, allocated = f.allocated, swap = false,
+      created = f.created, modified = f.modified, accessed = f.accessed, ranges = f.ranges }, f)
+    assert.is_true(math.abs(f.modified - os.time()) < 3600)
+    local chosen <close> = map.new(dev:size())
+    for _, range in ipairs(f.ranges) do chosen:set(range[1], range[2], 'zero') end
+    assert.equal(98 * 1024, chosen:bytes 'zero')
+    assert.equal(98 * 1024, fs.claims(dev, chosen))
+    found = {}
+    assert.is_true(fs.files(dev, false, function(file) found[file.path] = file end))
+    assert.is_nil(found['/a/f'])
+    assert.is_table(found['/g'])
+  end)
+
+  it('ends a list when the visitor says so, and passes its errors on', function()
+    local dev <close> = assert(device.open(with_files()))
+    local count = 0
+    assert.is_true(fs.files(dev, true, function()
+      count = count + 1
+      return false
+    end))
+    assert.equal(1, count)
+    assert.has_error(function() fs.files(dev, true, function() error({ 7 }) end) end, { 7 })
+    assert.has_error(function() fs.files(dev, true) end)
+    -- The device may even be closed on the way.
+    count = 0
+    assert.is_true(fs.files(dev, true, function()
+      count = count + 1
+      dev:close()
+    end))
+    assert.equal(2, count)
+  end)
+
+  it('says why no files are listed', function()
+    local dev <close> = assert(device.open(volume(MiB)))
+    local listed, message, code = fs.files(dev, true, function() end)
+    assert.is_nil(listed)
+    assert.equal('no file system recognised', message)
+    assert.equal(sys.codes.format, code)
+    local none <close> = map.new(MiB)
+    assert.is_nil((fs.claims(dev, none)))
+    local other <close> = map.new(MiB + 1)
+    assert.has_error(function() fs.claims(dev, other) end)
   end)
 end)

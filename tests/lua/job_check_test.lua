@@ -17,7 +17,7 @@ end
 describe('imgtool.job.schema', function()
   it('has whole rows', function()
     local TYPES = { choice = true, path = true, text = true, boolean = true, integer = true,
-      size = true, time = true, uuid = true, paths = true, ['function'] = true }
+      size = true, time = true, uuid = true, paths = true, rules = true, ['function'] = true }
     local seen = {}
     for _, field in ipairs(schema.fields) do
       assert.is_nil(seen[field.name], field.name)

@@ -47,6 +47,19 @@ describe('imgtool.job.head', function()
     assert.same({ kind = 'all', reason = 'why', note = 'a; b' }, text.map)
   end)
 
+  it('says what content rules left out, and why nothing', function()
+    local files = { { rule = 'swap', path = '/s', size = 1, bytes = 4096,
+      ranges = { { 0, 4096 } } } }
+    local text = head.text(facts {
+      exclude = { words = { 'swap' }, files = files, bytes = 4096 },
+    }, SETTINGS)
+    assert.same({ 'swap' }, text.settings.exclude)
+    assert.same({ files = files, bytes = 4096 }, text.exclude)
+    text = head.text(facts { exclude = { words = { 'swap' }, bytes = 0, reason = 'dirty' } },
+      SETTINGS)
+    assert.same({ bytes = 0, reason = 'dirty' }, text.exclude)
+  end)
+
   it('is UTF-8, whatever a label holds', function()
     local f = facts()
     f.fs.label, f.identity.model = 'a\255b', 'ä'

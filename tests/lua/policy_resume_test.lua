@@ -1,3 +1,4 @@
+local json = require 'imgtool.util.json'
 local resume = require 'imgtool.policy.resume'
 
 local function described(change)
@@ -66,6 +67,47 @@ describe('imgtool.policy.resume', function()
       on_read_error = 'zero', uuid = 'x', created = 1 } do
       assert.is_false((resume.same_settings(stored, { given = { [field] = true },
         [field] = value })), field)
+    end
+  end)
+
+  it('refuses when rules leave out something else now', function()
+    local function left_out(bytes)
+      return described(function(t)
+        t.exclude = { bytes = bytes, files = { { rule = 'swap', path = '/s\xff', size = 4096,
+          bytes = bytes, ranges = { { 0, bytes } } } } }
+      end)
+    end
+    -- The text of an image has been through JSON.
+    local stored = json.decode(json.encode(left_out(4096)))
+    assert.is_true(resume.same_source(stored, left_out(4096)))
+    for _, now in ipairs { left_out(8192), described() } do
+      local same, reason = resume.same_source(stored, now)
+      assert.is_false(same)
+      assert.equal('the rules leave out something else now', reason)
+    end
+    assert.is_false((resume.same_source(described(), left_out(4096))))
+  end)
+
+  it('goes on with the rules of the image', function()
+    local f = function() end
+    assert.is_nil(resume.rules({}, {}))
+    assert.same({ 'pagefile', 'swap' }, resume.rules({ exclude = { 'pagefile', 'swap' } }, {}))
+    local said = { 'swap', 'pagefile', f }
+    assert.equal(said, resume.rules({ exclude = { 'pagefile', 'swap', 'function' } },
+      { exclude = said }))
+  end)
+
+  it('refuses other rules, and those that it can\'t have', function()
+    for _, case in ipairs {
+      { { 'pagefile' }, { 'swap' }, "exclude is 'pagefile' in the image, not 'swap'" },
+      { nil, { 'swap' }, "exclude is none in the image, not 'swap'" },
+      { { 'swap', 'function' }, { 'swap' }, "exclude is 'swap,function' in the image" },
+      { { 'swap', 'function' }, nil, 'an exclude function, which must be given again' },
+      { { 'news' }, nil, "a rule 'news' that is not known" }, { { {} }, nil, 'is not known' },
+    } do
+      local rules, reason = resume.rules({ exclude = case[1] }, { exclude = case[2] })
+      assert.is_nil(rules)
+      assert.matches(case[3], reason, 1, true)
     end
   end)
 end)

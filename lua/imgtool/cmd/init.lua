@@ -5,8 +5,8 @@ local nearest = require 'imgtool.util.nearest'
 local M = {}
 
 M.names = {
-  'list', 'image', 'verify', 'info', 'restore', 'export-raw', 'export-range', 'repair',
-  'backup-disk', 'verify-set', 'dump-pt', 'run', 'repl', 'help',
+  'list', 'map', 'image', 'verify', 'info', 'explain', 'restore', 'export-raw', 'export-range',
+  'repair', 'backup-disk', 'verify-set', 'dump-pt', 'run', 'repl', 'help',
 }
 
 --- A command by its name; nil and what to say when there is none.

@@ -2,11 +2,10 @@
 local device = require 'img.device'
 local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
-local fs = require 'img.fs'
 local head_text = require 'imgtool.job.head'
 local image = require 'img.image'
 local json = require 'imgtool.util.json'
-local map = require 'img.map'
+local map = require 'imgtool.job.map'
 local naming = require 'imgtool.policy.naming'
 local output = require 'imgtool.job.output'
 local pipeline = require 'img.pipeline'
@@ -47,17 +46,6 @@ local function plan_file(job, identity)
   if not action then fail.raise(word, '%s', reason) end
   file.action = action
   return file
-end
-
---- The map of a device, with the file system's report; all data when asked for.
----@param job table
----@param source img.Device
----@return img.Map map, img.FsReport report
-function M.map_of(job, source)
-  if job.mode == 'used_only' then return try(fs.map(source)) end
-  local report = try(fs.probe(source))
-  report.used_only, report.reason = false, 'asked for'
-  return map.new(source:size(), true), report
 end
 
 -- The head and text of the incomplete image, when it is one, and it may be gone on with.
@@ -115,6 +103,7 @@ local function make_head(c, stored, stored_text)
   local described = head_text.text({
     tool = 'imgtool ' .. sys.version().imgtool, host = sys.hostname(), created_s = created,
     path = job.source, identity = c.identity, info = info, fs = c.fs, note = c.live_note,
+    exclude = c.exclude,
   }, settings)
   if stored then
     local same, reason = resume.same_source(stored_text, described)
@@ -140,7 +129,11 @@ local function gather(job, report, source, known)
   if not known.identity then check_live(c) end
   local stored, stored_text
   if c.file.action == 'resume' then stored, stored_text = stored_head(c.file, job) end
-  c.map, c.fs = (known.map or M.map_of)(job, source)
+  if known.map then
+    c.map, c.fs = known.map()
+  else
+    c.map, c.fs, c.exclude = map.of(source, job, report, stored_text and stored_text.settings)
+  end
   if job.mode == 'used_only' and not c.fs.used_only then
     report:note(('all blocks of %s are taken: %s'):format(c.what, c.fs.reason))
   end
@@ -208,6 +201,8 @@ function M.result(c, head, totals, run)
     reason = c.fs.reason ~= '' and c.fs.reason or nil, resumed_at = run.from,
     workers = run.now.workers, depth = run.now.depth, level = c.settings.level,
     chunk_bytes = head.chunk_bytes, block_bytes = head.block_bytes, hash = head.hash,
+    excluded_bytes = c.exclude and c.exclude.bytes or 0,
+    excluded_files = c.exclude and #(c.exclude.files or {}) or 0,
     read_bytes = run.now.done_bytes, elapsed_ns = run.now.elapsed_ns, code = 0,
   }
   for key, value in pairs(totals) do result[key] = value end
@@ -224,9 +219,11 @@ end
 local function plan(c)
   local data = c.map:bytes('data')
   return {
-    uuid = c.head.uuid, root = '', data_bytes = data, zero_bytes = 0, bad_bytes = 0,
-    free_bytes = c.map:bytes('free'), stored_bytes = 0, file_bytes = 0, chunks = 0,
+    uuid = c.head.uuid, root = '', data_bytes = data, zero_bytes = c.map:bytes('zero'),
+    bad_bytes = 0, free_bytes = c.map:bytes('free'), stored_bytes = 0, file_bytes = 0, chunks = 0,
     elapsed_ns = 0, resumed_at = 0,
+    excluded_bytes = c.exclude and c.exclude.bytes or 0,
+    excluded_files = c.exclude and #(c.exclude.files or {}) or 0,
     action = 'image', dry_run = true, source = c.job.source, image = c.file.path,
     source_bytes = c.head.source_bytes, read_bytes = data, map = c.fs.used_only and 'used' or 'all',
     reason = c.fs.reason ~= '' and c.fs.reason or nil, file_action = c.file.action,

@@ -102,12 +102,45 @@ TYPES['function'] = function(_, value)
   return value
 end
 
+-- The names in a text with commas between them, put after the others; or what is wrong.
+local function add_words(field, text, out)
+  if not is_text(text) then return 'the name of a rule, or a function, is expected' end
+  for word in (text .. ','):gmatch('([^,]*),') do
+    if not TYPES.choice({ choices = field.words }, word) then
+      return ("'%s' is no rule: %s are%s"):format(word, table.concat(field.words, ', '),
+        nearest.hint(word, field.words))
+    end
+    out[#out + 1] = word
+  end
+end
+
+-- Rules: names, functions, or a list of both; always a list in the end.
+TYPES['rules'] = function(field, value)
+  local list, out = type(value) == 'table' and value or { value }, {}
+  for key in pairs(list) do
+    if math.type(key) ~= 'integer' or key < 1 or key > #list then
+      return nil, 'a list of rules is expected'
+    end
+  end
+  if #list == 0 then return nil, 'an empty list of rules: leave it out' end
+  for _, item in ipairs(list) do
+    local message
+    if type(item) == 'function' then
+      out[#out + 1] = item
+    else
+      message = add_words(field, item, out)
+    end
+    if message then return nil, message end
+  end
+  return out
+end
+
 --- One value of a field, in its final form.
 ---@param field table
 ---@param value any
 ---@return any value, string? message
 function M.value(field, value)
-  if type(value) == 'table' and field.type ~= 'paths' then
+  if type(value) == 'table' and field.type ~= 'paths' and field.type ~= 'rules' then
     return nil, 'a table has no place here'
   end
   return TYPES[field.type](field, value)

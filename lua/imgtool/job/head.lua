@@ -10,6 +10,12 @@ local function text(value)
   return (value:gsub('[\128-\255]', '?'))
 end
 
+-- What content rules left out, file by file; nil when there are no rules.
+local function exclude_of(exclude)
+  if not exclude then return nil end
+  return { files = exclude.files, bytes = exclude.bytes, reason = text(exclude.reason) }
+end
+
 local function unless_empty(object)
   return next(object) and object or nil
 end
@@ -35,7 +41,8 @@ local function source_of(facts)
 end
 
 --- HEAD's text as a table.
----@param facts table tool, host, created_s, path, identity, info (of the device), fs, note
+---@param facts table tool, host, created_s, path, identity, info (of the device), fs, note,
+---exclude (what became of content rules)
 ---@param settings table level, hash, block_bytes, chunk_bytes, on_read_error
 ---@return table
 function M.text(facts, settings)
@@ -52,7 +59,9 @@ function M.text(facts, settings)
     settings = {
       level = settings.level, hash = settings.hash, block_bytes = settings.block_bytes,
       chunk_bytes = settings.chunk_bytes, on_read_error = settings.on_read_error,
+      exclude = facts.exclude and facts.exclude.words,
     },
+    exclude = exclude_of(facts.exclude),
   }
 end
 

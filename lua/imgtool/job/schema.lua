@@ -5,9 +5,11 @@
 ---
 --- A field: name; type (see job/check.lua); actions (which jobs have it); doc; and, where they
 --- apply, operand (it may stand on the command line without an option), default, default_text
---- (when the default depends on facts), min, max, choices, power_of_two, required; option (its name
---- on the command line, a table when it differs by action; none: job files only), argname, flags
---- (one option for each choice).
+--- (when the default depends on facts), min, max, choices, power_of_two, words (of which several
+--- may be said), required; option (its name on the command line, a table when it differs by action;
+--- none: job files only), argname, flags (one option for each choice).
+local exclude = require 'imgtool.policy.exclude'
+
 local M = {}
 
 local KiB <const>, MiB <const>, GiB <const>, TiB <const> = 1 << 10, 1 << 20, 1 << 30, 1 << 40
@@ -96,6 +98,10 @@ M.fields = {
       { option = '--all-blocks', value = 'all_blocks', doc = 'Read every block.' },
     },
     doc = 'Whether free space is left out. Where it can\'t be known, all blocks are taken.' },
+  { name = 'exclude', type = 'rules', actions = IMAGE, option = '--exclude', argname = 'RULES',
+    words = exclude.names,
+    doc = 'Leave out what these files contain: pagefile, hiberfil, swapfile (NTFS), swap (ext),'
+      .. ' with commas between them. The files stay, and read as zeros.' },
   { name = 'chunk_size', type = 'size', actions = IMAGE, option = '--chunk-size', argname = 'SIZE',
     default = 512 * MiB, min = 64 * KiB, max = 4 * GiB,
     default_text = '512M, less for a small source, a small block or little memory',

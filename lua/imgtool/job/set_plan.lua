@@ -5,13 +5,13 @@
 --- known again), entries. An entry: n (from 1), index, file, what (for people), open (a function:
 --- its device), known (of capture.device), fs (its report), data_bytes (an estimate), map_digest,
 --- mount_point; of a disk also part.
-local capture = require 'imgtool.job.capture'
 local device = require 'img.device'
 local disk = require 'img.disk'
 local disk_set = require 'imgtool.policy.disk_set'
 local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local head_text = require 'imgtool.job.head'
+local map = require 'imgtool.job.map'
 local sys = require 'img.sys'
 
 local M = {}
@@ -28,7 +28,7 @@ end
 
 -- The report of the map that an image will have, and what it will hold.
 local function look(entry, job, source)
-  local m <close>, report = capture.map_of(job, source)
+  local m <close>, report = map.of(source, job)
   entry.fs, entry.data_bytes, entry.map_digest = report, m:bytes('data'), m:digest()
   entry.source_text = source_text(entry.known.identity, source, report)
 end

@@ -23,4 +23,29 @@ function fs.probe(dev) end
 ---@return img.Map?, img.FsReport|string|nil, integer?
 function fs.map(dev) end
 
+---@class img.File
+---@field path string from the root, which is '/'
+---@field kept string why nothing of it can be left out; or ''
+---@field size integer
+---@field allocated integer
+---@field swap boolean its content is a swap area
+---@field created integer seconds since 1970 UTC; 0: not known
+---@field modified integer
+---@field accessed integer
+---@field ranges integer[][] offset and length on the device of what holds its content and nothing else
+
+---Show each regular file of the root directory, or with `tree` of all directories, to a function, which
+---may end it by answering false. Refused where the file system is not consistent.
+---@param dev img.Device
+---@param tree boolean
+---@param visit fun(file: img.File): boolean?
+---@return true?, string?, integer?
+function fs.files(dev, tree, visit) end
+
+---How many bytes inside the extents of a map the files and the metadata claim, in all.
+---@param dev img.Device
+---@param ranges img.Map
+---@return integer?, string?, integer?
+function fs.claims(dev, ranges) end
+
 return fs

@@ -1,4 +1,7 @@
 --- Whether an incomplete image may be gone on with (docs/image-format-v2.md, 10). Pure.
+local exclude = require 'imgtool.policy.exclude'
+local json = require 'imgtool.util.json'
+
 local M = {}
 
 -- Where to look in HEAD's text, and what to call it. In the order of what tells most.
@@ -30,6 +33,12 @@ local function show(value)
   return value == nil and 'none' or ("'%s'"):format(value)
 end
 
+-- One has been through JSON, and the other has not.
+local function same_value(stored, now)
+  local function text(value) return value ~= nil and json.encode(value) or '' end
+  return text(stored) == text(json.decode(text(now)))
+end
+
 --- Compare the source of an incomplete image with the source now. Both are decoded HEAD texts.
 ---@param stored table
 ---@param now table
@@ -41,6 +50,9 @@ function M.same_source(stored, now)
       return false, ('the source\'s %s is %s now, and was %s'):format(row[1], show(after),
         show(before))
     end
+  end
+  if not same_value(stored.exclude, now.exclude) then
+    return false, 'the rules leave out something else now'
   end
   return true
 end
@@ -65,6 +77,30 @@ function M.same_settings(stored, job)
     end
   end
   return true
+end
+
+--- The content rules that an image was begun with: those of the job, which must be the same where
+--- it says some; nil when there are none. nil and a reason when they can't be had.
+---@param stored table settings of the image
+---@param job table a checked job
+---@return table? rules, string? reason
+function M.rules(stored, job)
+  local rules = {}
+  for i, word in ipairs(type(stored.exclude) == 'table' and stored.exclude or {}) do
+    rules[i] = tostring(word)
+    if word == exclude.FUNCTION and not job.exclude then
+      return nil, 'the image was begun with an exclude function, which must be given again'
+    elseif word ~= exclude.FUNCTION and not exclude.rules[word] then
+      return nil, ("the image was begun with a rule '%s' that is not known"):format(rules[i])
+    end
+  end
+  if not job.exclude then return #rules > 0 and rules or nil end
+  local was, said = table.concat(rules, ','), table.concat(exclude.words(job.exclude), ',')
+  if said ~= was then
+    return nil, ('exclude is %s in the image, not %s'):format(show(was ~= '' and was or nil),
+      show(said))
+  end
+  return job.exclude
 end
 
 return M

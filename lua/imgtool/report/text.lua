@@ -46,23 +46,30 @@ local function append(lines, more)
   for _, line in ipairs(more) do lines[#lines + 1] = line end
 end
 
+-- A line about what content rules left out, or nothing.
+local function excluded(r)
+  if r.excluded_files == 0 then return '' end
+  return ('\n  left out %s that %s contained'):format(size.human(r.excluded_bytes),
+    count(r.excluded_files, 'file'))
+end
+
 local RESULT = {}
 
 function RESULT.image(r)
   local name = r.image == '-' and 'stdout' or r.image
   if r.dry_run then
     return ('would image %s (%s, %s to read) to %s\n  %s blocks, chunks of %s, blocks of %s, '
-      .. 'level %d, %s, %s, depth %d'):format(r.source, size.human(r.source_bytes),
+      .. 'level %d, %s, %s, depth %d%s'):format(r.source, size.human(r.source_bytes),
       size.human(r.read_bytes), name, r.map, size.exact(r.chunk_bytes), size.exact(r.block_bytes),
-      r.level, r.hash, count(r.workers, 'worker'), r.depth)
+      r.level, r.hash, count(r.workers, 'worker'), r.depth, excluded(r))
   end
   local ratio = progress.ratio(r.source_bytes, r.file_bytes)
   local lines = {
     ('%s: %s of %s in %s%s'):format(name, size.human(r.source_bytes), r.source,
       seconds(r.elapsed_ns), speed(r.read_bytes, r.elapsed_ns)),
     '  ' .. kinds(r),
-    ('  image of %s%s, root hash %s'):format(size.human(r.file_bytes),
-      ratio == '' and '' or ', ' .. ratio, r.root),
+    ('  image of %s%s, root hash %s%s'):format(size.human(r.file_bytes),
+      ratio == '' and '' or ', ' .. ratio, r.root, excluded(r)),
   }
   if r.resumed_at > 0 then
     lines[#lines + 1] = ('  resumed at %s'):format(size.human(r.resumed_at))
@@ -183,6 +190,16 @@ end
 
 local function object(value) return type(value) == 'table' and value or {} end
 
+-- What content rules were asked for, and what became of them.
+local function left_out(rules, exclude)
+  if type(rules) ~= 'table' then return nil end
+  local names = {}
+  for i, rule in ipairs(rules) do names[i] = tostring(rule) end
+  local bytes = math.type(exclude.bytes) == 'integer' and exclude.bytes or 0
+  return M.joined(('%s of %s'):format(size.human(bytes), count(#object(exclude.files), 'file')),
+    'rules: ' .. table.concat(names, ' '), exclude.reason)
+end
+
 --- The page of `info`. `head` is the decoded text of HEAD.
 ---@param i table what cmd/info.lua gathered
 ---@return string
@@ -203,6 +220,7 @@ function M.info(i)
     { 'map', M.joined(map.kind, map.reason, map.note) },
     { 'settings', ('level %s, %s, blocks of %s, chunks of %s'):format(settings.level or '?', i.hash,
       size.exact(i.block_bytes), size.exact(i.chunk_bytes)) },
+    { 'left out', left_out(settings.exclude, object(head.exclude)) },
     { 'kinds', kinds(i) },
     { 'image file', ('%s, ratio %s of the source, %s of the data'):format(size.human(i.file_bytes),
       progress.ratio(i.source_bytes, i.file_bytes), progress.ratio(i.data_bytes, i.file_bytes)) },
@@ -216,6 +234,34 @@ function M.info(i)
     end
   end
   return table.concat(lines, '\n')
+end
+
+local function by_reason(t)
+  return ('data %s, free %s, zero %s, rule %s, bad %s, in %s'):format(size.human(t.data_bytes),
+    size.human(t.free_bytes), size.human(t.zero_bytes), size.human(t.rule_bytes),
+    size.human(t.bad_bytes), count(t.ranges, 'range'))
+end
+
+--- The totals of `explain`.
+---@param t table of job/explain.lua, with image, offset and length
+---@return string
+function M.totals(t)
+  return ('%s, %d bytes at %d: %s'):format(M.clean(t.image), t.length, t.offset, by_reason(t))
+end
+
+--- The page of `map`.
+---@param t table what cmd/map.lua gathered
+---@return string
+function M.map(t)
+  local fs = t.file_system
+  return table.concat(M.pairs {
+    { 'source', t.source },
+    { 'file system', M.joined(fs.type, fs.label, fs.uuid) },
+    { 'allocation unit', fs.block_bytes > 0 and size.exact(fs.block_bytes) or nil },
+    { 'map', M.joined(t.map, t.reason) }, { 'note', t.note },
+    { 'no rule applied', t.exclude_reason },
+    { 'totals', ('%d bytes at %d: %s'):format(t.length, t.offset, by_reason(t)) },
+  }, '\n')
 end
 
 return M
