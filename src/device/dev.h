@@ -58,6 +58,21 @@ int dev_open_pipe(int fd, const char *name, bool writable, struct dev **out, str
 /* [off, off + len) of `under`, which stays the caller's and must outlive the slice. */
 int dev_open_slice(struct dev *under, uint64_t off, uint64_t len, struct dev **out, struct err *e);
 
+/* A part of another device, laid at `off` of a composed one. */
+struct dev_segment {
+	uint64_t off, len;
+	struct dev *under; /* stays the caller's, and must outlive the composed device */
+	uint64_t under_off;
+};
+
+/*
+ * A read-only device of `size` bytes made of parts, such as a disk of its table and its partitions.
+ * The segments ascend and do not overlap (ERR_USAGE otherwise); between them it is free and reads
+ * as zeros. They are copied.
+ */
+int dev_open_compose(const char *name, uint64_t size, const struct dev_segment *s, size_t count,
+	struct dev **out, struct err *e);
+
 /* Zeroed memory of a fixed size; with `bytes` not NULL, a copy of them. */
 int dev_open_mem(const void *bytes, size_t len, struct dev **out, struct err *e);
 
@@ -84,6 +99,21 @@ int dev_flush(struct dev *d, bool metadata, struct err *e);
  */
 int dev_discard(struct dev *d, uint64_t off, uint64_t len, struct err *e);
 int dev_zero(struct dev *d, uint64_t off, uint64_t len, struct err *e);
+
+/* What a device knows of a range without reading it. */
+enum dev_extent_kind {
+	DEV_EXTENT_DATA, /* to be read; also whatever is not known */
+	DEV_EXTENT_ZERO, /* reads as zeros, which somebody wrote or a rule put there */
+	DEV_EXTENT_FREE, /* reads as zeros, because nothing is there */
+};
+
+struct dev_extent {
+	enum dev_extent_kind kind;
+	uint64_t len; /* from the offset on; neighbours may be of the same kind */
+};
+
+/* What the bytes from `off` on are: x->len is from 1 to `len`, which must be inside the device. */
+int dev_extent(struct dev *d, uint64_t off, uint64_t len, struct dev_extent *x, struct err *e);
 
 /* Set the size of a regular file (or memory); others refuse. */
 int dev_set_size(struct dev *d, uint64_t size, struct err *e);
