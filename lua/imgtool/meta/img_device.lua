@@ -31,6 +31,13 @@ function device.pipe(fd, writable) end
 ---@return img.Device?, string?, integer?
 function device.slice(under, offset, length) end
 
+---`base` with `part` laid over it at an offset, read-only; both are kept alive.
+---@param base img.Device
+---@param offset integer
+---@param part img.Device
+---@return img.Device?, string?, integer?
+function device.overlay(base, offset, part) end
+
 ---Memory: a copy of a string, or that many zero bytes.
 ---@param content string|integer
 ---@return img.Device?, string?, integer?
