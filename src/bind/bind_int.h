@@ -195,7 +195,7 @@ void lock_register(lua_State *L);
 void cache_register(lua_State *L);
 int image_f_cache(lua_State *L);
 
-extern const luaL_Reg sys_file_functions[], sys_readline_functions[];
+extern const luaL_Reg sys_file_functions[], sys_readline_functions[], sys_tool_functions[];
 /* Signals caught since sys.catch_signals. */
 unsigned sys_signal_count(void);
 
