@@ -96,7 +96,9 @@ SRC := $(foreach d,$(FOLDERS),$(wildcard src/$(d)/*.c))
 OBJS := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/gen/embedded_lua.o
 LIB := $(BUILD)/libimgtool.a
 
-all: $(BUILD)/imgtool $(BUILD)/imgtool_c.so ## build imgtool and the Lua module for tests
+NBDKIT_PLUGIN := $(BUILD)/nbdkit-imgtool-plugin.so
+
+all: $(BUILD)/imgtool $(NBDKIT_PLUGIN) $(BUILD)/imgtool_c.so ## build all that is installed or tested
 
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/gen/version.h
 	@mkdir -p $(@D)
@@ -119,6 +121,9 @@ $(BUILD)/imgtool: $(BUILD)/src/main.o $(LIB) $(BUILD)/ldflags
 $(BUILD)/imgtool_c.so: $(OBJS) $(BUILD)/ldflags
 	$(call say,LD)$(CC) -shared $(ALL_LDFLAGS) -Wl,-z,now -o $@ $(OBJS) $(LUA_MODULE_SHARED) \
 		$(PKG_LIBS)
+
+$(NBDKIT_PLUGIN): $(BUILD)/src/nbdkit_plugin.o $(LIB) $(BUILD)/ldflags
+	$(call say,LD)$(CC) -shared $(ALL_LDFLAGS) -Wl,-z,now -o $@ $< $(LIB) $(PKG_LIBS)
 
 # ---- Tests ---------------------------------------------------------------------------------
 
@@ -146,7 +151,7 @@ file_of_cli = tests/$(1)_test.sh
 file_of_root = tests/$(1)_test.sh
 TEST_NEEDS = $(filter $(BUILD)/%,$(TEST_FILES)) \
 	$(if $(filter lua/%,$(SELECTED)),$(BUILD)/imgtool_c.so) \
-	$(if $(filter cli/% root/%,$(SELECTED)),$(BUILD)/imgtool)
+	$(if $(filter cli/% root/%,$(SELECTED)),$(BUILD)/imgtool $(NBDKIT_PLUGIN))
 
 $(HELPER_LIB): $(HELPER_SRC:%.c=$(BUILD)/%.o)
 	@mkdir -p $(@D)
@@ -292,4 +297,4 @@ FORCE:
 	tidy uninstall FORCE
 .SECONDARY:
 
--include $(wildcard $(OBJS:.o=.d) $(BUILD)/src/main.d $(BUILD)/tests/*/*.d)
+-include $(wildcard $(OBJS:.o=.d) $(BUILD)/src/main.d $(BUILD)/src/nbdkit_plugin.d $(BUILD)/tests/*/*.d)

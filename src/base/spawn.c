@@ -13,8 +13,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-/* What may be run: file systems' own tools that grow them after a restore. */
-static const char *const programs[] = { "e2fsck", "resize2fs", "ntfsresize" };
+/* What may be run: file systems' own tools that grow them after a restore, and the NBD server. */
+static const char *const programs[] = { "e2fsck", "resize2fs", "ntfsresize", "nbdkit" };
+static const char *const environment[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
 static const char *const directories[] = { "/usr/sbin", "/sbin", "/usr/bin", "/bin" };
 
 bool spawn_known(const char *name)
@@ -40,8 +41,6 @@ static int find(const char *name, char *path, size_t cap, struct err *e)
 /* Start it in a process group of its own; its output goes to `write_fd`. */
 static int start(const char *path, const char *const args[], int write_fd, pid_t *pid)
 {
-	static const char *const environment[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
-		NULL };
 	const char *argv[SPAWN_ARGS_MAX + 2] = { path };
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
@@ -138,4 +137,20 @@ int spawn_run(const char *name, const char *const args[], unsigned timeout_s, ch
 	in_time = collect(fds[0], clock_ns() + timeout_s * NS_PER_S, out, cap);
 	close(fds[0]);
 	return wait_for(pid, name, in_time, timeout_s, status, e);
+}
+
+int spawn_become(const char *name, const char *args[], struct err *e)
+{
+	char path[64];
+	int rc = find(name, path, sizeof(path), e);
+	sigset_t none;
+
+	if (rc < 0)
+		return rc;
+	args[0] = path;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	execve(path, (char *const *)args, (char *const *)environment);
+	return err_set(e, ERR_INTERNAL, errno, "start %s", path);
 }

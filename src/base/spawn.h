@@ -27,4 +27,11 @@ bool spawn_known(const char *name);
 int spawn_run(const char *name, const char *const args[], unsigned timeout_s, char *out, size_t cap,
 	int *status, struct err *e);
 
+/*
+ * Become that program: it takes this process's place, with its descriptors that are not closed on
+ * exec. args[0] is overwritten with its path, args[1] is the first argument, NULL is at the end.
+ * Returns only when it fails.
+ */
+int spawn_become(const char *name, const char *args[], struct err *e);
+
 #endif

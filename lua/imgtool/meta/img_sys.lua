@@ -90,6 +90,11 @@ function Lock:close() end
 ---@param timeout_s integer
 ---@return integer?, string?, integer?
 function sys.run_tool(name, arguments, timeout_s) end
+---Become a program of that list: returns only when it fails.
+---@param name string
+---@param args string[]
+---@return nil, string, integer
+function sys.become_tool(name, args) end
 
 ---Handles whose C object is open, by word ('device', 'image', 'job', ...), those with none left out.
 ---A closed handle counts as long as others (a slice, a job) still use it.
