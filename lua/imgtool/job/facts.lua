@@ -57,6 +57,15 @@ function M.live_mounts(identity, path)
   return table.concat(points, ', ')
 end
 
+--- Where a block device is mounted: the first place, or nil.
+---@param identity img.Identity
+---@return string?
+function M.mount_point(identity)
+  if identity.name == '' then return nil end
+  local mount = mounts.of_devices(mounts.read(), { identity.name })[1]
+  return mount and mount.point
+end
+
 --- Facts about the file of a new image (policy/safety.lua: image_file).
 ---@param path string
 ---@param source string
@@ -71,10 +80,12 @@ function M.image_file(path, source)
   }
 end
 
--- Does a block device hold an image: is the image on a file system on it, or on the device itself?
-local function holds_image(target, image_path)
+--- Does a device hold a file or directory: is that on a file system on it, or on the device itself?
+---@param target img.Identity
+---@param image_path string
+function M.holds(target, image_path)
   local real = sys.realpath(image_path) or image_path
-  local above = mounts.names_above(target, target.path)
+  local above = mounts.names_above(target, sys.realpath(target.path) or target.path)
   local mount = mounts.holding(mounts.read(), real)
   for _, name in ipairs(above) do
     if real == '/dev/' .. name then return true end
@@ -89,7 +100,7 @@ local function block_facts(facts, path, image_path)
   local identity = try(device.identity(dev))
   for key, value in pairs(identity) do facts[key] = value end
   facts.path = path
-  facts.holds_image = holds_image(identity, image_path)
+  facts.holds_image = M.holds(identity, image_path)
   facts.holders, facts.in_use = try(device.holders(dev))
 end
 

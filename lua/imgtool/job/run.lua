@@ -11,6 +11,9 @@ local RUNNERS = {
   restore = 'imgtool.job.restore',
   export = 'imgtool.job.restore',
   repair = 'imgtool.job.repair',
+  ['backup-disk'] = 'imgtool.job.backup_disk',
+  volumes = 'imgtool.job.volumes',
+  ['verify-set'] = 'imgtool.job.verify_set',
 }
 
 local function run(job, report)

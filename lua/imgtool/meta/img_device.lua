@@ -118,6 +118,11 @@ function Device:zero(offset, length) end
 ---@param size integer
 ---@return true?, string?, integer?
 function Device:set_size(size) end
+---How long the sectors are of the disk whose bytes a file holds; a block device refuses. Slices opened
+---later have it too.
+---@param sector_bytes integer
+---@return true?, string?, integer?
+function Device:set_sector_bytes(sector_bytes) end
 ---Operations seen so far by a device.fault.
 ---@param op 'read'|'write'|'flush'
 ---@return integer

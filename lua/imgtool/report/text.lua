@@ -107,6 +107,11 @@ function RESULT.restore(r)
 end
 RESULT.export = RESULT.restore
 
+-- What sets say is a file of its own.
+for _, action in ipairs { 'backup-disk', 'volumes', 'verify-set' } do
+  RESULT[action] = function(r) return require('imgtool.report.set').result(r) end
+end
+
 function RESULT.repair(r)
   local what = {}
   if r.head_copied then what[#what + 1] = 'its head was lost, the copy was used' end
@@ -153,8 +158,10 @@ function M.table(rows, right)
   return table.concat(lines, '\n')
 end
 
--- Rows of an information page; nil and '' are left out.
-local function pairs_of(rows)
+--- Lines of an information page; nil and '' are left out.
+---@param rows any[][] a word and a value each
+---@return string[]
+function M.pairs(rows)
   local lines = {}
   for _, row in ipairs(rows) do
     if row[2] ~= nil and row[2] ~= '' then
@@ -164,7 +171,8 @@ local function pairs_of(rows)
   return lines
 end
 
-local function joined(...)
+--- What is known of some values, with commas.
+function M.joined(...)
   local parts = {}
   for i = 1, select('#', ...) do
     local value = select(i, ...)
@@ -183,16 +191,16 @@ function M.info(i)
   local source, map = object(head.source), object(head.map)
   local part, fs, disk = object(source.partition), object(source.file_system), object(source.disk)
   local settings = object(head.settings)
-  local lines = pairs_of {
+  local lines = M.pairs {
     { 'image', i.image }, { 'format', i.version }, { 'uuid', i.uuid },
-    { 'created', joined(time.iso(i.created_s), head.tool) }, { 'host', head.host },
-    { 'source', joined(source.path, source.kind, source.model, source.serial, source.wwn) },
+    { 'created', M.joined(time.iso(i.created_s), head.tool) }, { 'host', head.host },
+    { 'source', M.joined(source.path, source.kind, source.model, source.serial, source.wwn) },
     { 'size', ('%s (%d bytes), sectors %d/%d'):format(size.human(i.source_bytes), i.source_bytes,
       i.logical_bytes, i.physical_bytes) },
-    { 'disk', joined(disk.table, disk.id) },
-    { 'partition', joined(part.number, part.name, part.guid, part.type) },
-    { 'file system', joined(fs.type, fs.label, fs.uuid) },
-    { 'map', joined(map.kind, map.reason, map.note) },
+    { 'disk', M.joined(disk.table, disk.id) },
+    { 'partition', M.joined(part.number, part.name, part.guid, part.type) },
+    { 'file system', M.joined(fs.type, fs.label, fs.uuid) },
+    { 'map', M.joined(map.kind, map.reason, map.note) },
     { 'settings', ('level %s, %s, blocks of %s, chunks of %s'):format(settings.level or '?', i.hash,
       size.exact(i.block_bytes), size.exact(i.chunk_bytes)) },
     { 'kinds', kinds(i) },
