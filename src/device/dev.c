@@ -352,7 +352,6 @@ int dev_zero(struct dev *d, uint64_t off, uint64_t len, struct err *e)
 	return rc;
 }
 
-<<<<<<< HEAD
 int dev_extent(struct dev *d, uint64_t off, uint64_t len, struct dev_extent *x, struct err *e)
 {
 	int rc = dev_check(d, false, off, len, e);
@@ -361,7 +360,8 @@ int dev_extent(struct dev *d, uint64_t off, uint64_t len, struct dev_extent *x, 
 		return rc;
 	*x = (struct dev_extent){ DEV_EXTENT_DATA, len };
 	return d->ops->extent != NULL && len > 0 ? d->ops->extent(d, off, len, x, e) : 0;
-=======
+}
+
 int dev_set_sector_bytes(struct dev *d, uint32_t sector_bytes, struct err *e)
 {
 	if (d->info.block_device)
@@ -372,7 +372,6 @@ int dev_set_sector_bytes(struct dev *d, uint32_t sector_bytes, struct err *e)
 	d->info.logical_bytes = sector_bytes;
 	d->info.physical_bytes = sector_bytes;
 	return 0;
->>>>>>> h-disk
 }
 
 int dev_set_size(struct dev *d, uint64_t size, struct err *e)
