@@ -10,10 +10,9 @@
  * not a library: nbdkit has no other place than the file for what all connections share.
  */
 #define NBDKIT_API_VERSION 2
-#include <nbdkit-plugin.h>
-
 #include <errno.h>
 #include <inttypes.h>
+#include <nbdkit-plugin.h>
 #include <string.h>
 
 #include "base/mem.h"

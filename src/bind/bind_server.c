@@ -70,6 +70,7 @@ static int m_stats(lua_State *L)
 
 static const luaL_Reg functions[] = {
 	{ "proxy", f_proxy },
+	{ "mount", server_f_mount },
 	{ NULL, NULL },
 };
 
@@ -84,6 +85,7 @@ int luaopen_img_server(lua_State *L)
 {
 	box_setup(L);
 	box_register(L, &box_server, methods);
+	mount_register(L);
 	luaL_newlib(L, functions);
 	return 1;
 }

@@ -43,11 +43,12 @@ function M.run(values, report)
     return nil, '--pipe goes with neither --host nor --port', 2
   end
   return fail.catch(serving.run, values, report, function(dev)
-    return fail.try(server.proxy(dev, {
+    local proxy = fail.try(server.proxy(dev, {
       unix_path = values.pipe, host = not values.pipe and (values.host or HOST) or nil,
       port = not values.pipe and (values.port or PORT) or nil,
       max_clients = values.max_clients or CLIENTS, timeout_s = values.timeout or TIMEOUT_S,
     }))
+    return proxy, proxy:address()
   end)
 end
 

@@ -7,6 +7,9 @@ local server = {}
 ---@class img.Server
 local Server = {}
 
+---@class img.Mount
+local Mount = {}
+
 ---The DevIO / IMDPROXY protocol of ImDisk and Arsenal Image Mounter, on TCP (port 0: one that is
 ---free) or, with unix_path, on a Unix socket, which must not exist and is removed in the end.
 ---@param dev img.Device
@@ -22,5 +25,21 @@ function Server:address() end
 function Server:stats() end
 ---Ends all clients.
 function Server:close() end
+
+---Mount devices as files of a directory (FUSE), read-only; they are kept. With allow_other other users
+---may look in too.
+---@param dir string an existing directory
+---@param files {name: string, device: img.Device}[]
+---@param options? {allow_other: boolean?}
+---@return img.Mount?, string?, integer?
+function server.mount(dir, files, options) end
+
+---False when it was unmounted from outside.
+---@return boolean
+function Mount:running() end
+---@return {requests: integer, failures: integer, bytes: integer}
+function Mount:stats() end
+---Unmounts, also while files are open.
+function Mount:close() end
 
 return server
