@@ -2,18 +2,24 @@
  * One flat directory of files, each a device. The kernel may keep what it has read: nothing here
  * ever changes. Its read-ahead asks for more than somebody wanted; when that touches a damaged
  * block it asks again for the page alone, so that only the block's own pages are errors.
+ *
+ * The threads are ours, not fuse_loop_mt's: those can be ended only by another request, which hangs
+ * when none of them is left to answer it. Ours wait for the kernel or for the word to stop.
  */
 #define FUSE_USE_VERSION 35
 #include "server/serve_fuse.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <fuse.h>
+#include <fuse_lowlevel.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,6 +29,7 @@
 #define DIRECTORY_MODE (S_IFDIR | 0500)
 #define SHARED_BITS 0055 /* readable, and for the directory searchable, by others too */
 #define STAT_BLOCK_BYTES 512
+#define THREADS 8
 
 struct entry {
 	char *name;
@@ -35,8 +42,9 @@ struct fuse_mount {
 	bool mounted;
 	bool shared;
 	time_t started;
-	pthread_t thread;
-	bool has_thread;
+	int stop_fd;
+	pthread_t threads[THREADS];
+	unsigned thread_count;
 	atomic_bool running;
 	atomic_uint_fast64_t requests, failures, bytes;
 	size_t count;
@@ -185,14 +193,53 @@ static const struct fuse_operations operations = {
 
 /* ---- Life ---- */
 
+/* Take requests and answer them, until the mount is gone or it is time to stop. */
 static void *run(void *arg)
 {
 	struct fuse_mount *m = arg;
-	struct fuse_loop_config config = { .clone_fd = 0, .max_idle_threads = 10 };
+	struct fuse_session *session = fuse_get_session(m->fuse);
+	struct pollfd p[2] = {
+		{ .fd = fuse_session_fd(session), .events = POLLIN },
+		{ .fd = m->stop_fd, .events = POLLIN },
+	};
+	struct fuse_buf buf = { .mem = NULL };
 
-	fuse_loop_mt(m->fuse, &config);
+	while (!fuse_session_exited(session)) {
+		int n;
+
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (p[1].revents != 0)
+			break;
+		/* The descriptor does not block: another thread may have been quicker. */
+		n = fuse_session_receive_buf(session, &buf);
+		if (n == -EINTR || n == -EAGAIN)
+			continue;
+		if (n <= 0)
+			break;
+		fuse_session_process_buf(session, &buf);
+	}
+	free(buf.mem);
 	atomic_store(&m->running, false);
 	return NULL;
+}
+
+static int start_threads(struct fuse_mount *m, struct err *e)
+{
+	int fd = fuse_session_fd(fuse_get_session(m->fuse));
+	int flags = fcntl(fd, F_GETFL);
+
+	m->stop_fd = eventfd(0, EFD_CLOEXEC);
+	if (m->stop_fd < 0 || flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return err_set(e, ERR_INTERNAL, errno, "set up the mount on %s", m->dir);
+	atomic_store(&m->running, true);
+	for (; m->thread_count < THREADS; m->thread_count++) {
+		int sys = pthread_create(&m->threads[m->thread_count], NULL, run, m);
+
+		if (sys != 0)
+			return err_set(e, ERR_INTERNAL, sys, "start a thread for %s", m->dir);
+	}
+	return 0;
 }
 
 static int copy_entries(struct fuse_mount *m, const struct fuse_file *files, size_t count,
@@ -220,19 +267,13 @@ static int start(struct fuse_mount *m, const char *dir, const struct fuse_mount_
 	const char *argv[] = { "imgtool", "-o", "ro,fsname=imgtool,subtype=imgtool", "-o",
 		"default_permissions", "-o", "allow_other", NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(o->allow_other ? 7 : 5, (char **)argv);
-	int sys;
 
 	m->fuse = fuse_new(&args, &operations, sizeof(operations), m);
 	fuse_opt_free_args(&args);
 	if (m->fuse == NULL || fuse_mount(m->fuse, dir) != 0)
 		return mount_failed(dir, e);
 	m->mounted = true;
-	atomic_store(&m->running, true);
-	sys = pthread_create(&m->thread, NULL, run, m);
-	if (sys != 0)
-		return err_set(e, ERR_INTERNAL, sys, "start a thread for %s", dir);
-	m->has_thread = true;
-	return 0;
+	return start_threads(m, e);
 }
 
 int serve_fuse(const char *dir, const struct fuse_file *files, size_t count,
@@ -245,6 +286,7 @@ int serve_fuse(const char *dir, const struct fuse_file *files, size_t count,
 	*out = NULL;
 	if (m == NULL)
 		return err_nomem(e);
+	m->stop_fd = -1;
 	m->started = time(NULL);
 	m->dir = strdup(dir);
 	m->shared = o->allow_other;
@@ -280,20 +322,19 @@ void fuse_mount_stats(struct fuse_mount *m, struct fuse_mount_stats *out)
 
 void fuse_mount_close(struct fuse_mount *m)
 {
+	uint64_t one = 1;
+
 	if (m == NULL)
 		return;
-	if (m->has_thread) {
-		struct statfs ignored;
-
-		/* A thread sees that it is over after it has answered something: ask something. */
-		fuse_exit(m->fuse);
-		statfs(m->dir, &ignored);
-		pthread_join(m->thread, NULL);
-	}
+	if (m->stop_fd >= 0 && write(m->stop_fd, &one, sizeof(one)) == sizeof(one))
+		for (unsigned i = 0; i < m->thread_count; i++)
+			pthread_join(m->threads[i], NULL);
 	if (m->mounted)
 		fuse_unmount(m->fuse);
 	if (m->fuse != NULL)
 		fuse_destroy(m->fuse);
+	if (m->stop_fd >= 0)
+		close(m->stop_fd);
 	free(m->dir);
 	for (size_t i = 0; i < m->count; i++)
 		free(m->entries[i].name);
