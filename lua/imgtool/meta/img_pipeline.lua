@@ -34,6 +34,7 @@ function pipeline.capture(capture) end
 ---@field target_offset? integer default 0
 ---@field free 'leave'|'discard'|'zero'
 ---@field target_is_zero boolean the target is new and reads as zeros
+---@field only_changed? boolean read the target, and write what differs only
 ---@field on_read_error 'abort'|'zero'
 
 ---@param restore img.Restore
@@ -49,6 +50,20 @@ function pipeline.restore(restore) end
 ---@return img.Job?, string?, integer?
 function pipeline.verify(verify) end
 
+---@class img.Compare: img.Settings
+---@field image img.Image
+---@field target img.Device
+---@field offset? integer source offset, default 0
+---@field length? integer at least 1; default: to the end
+---@field target_offset? integer default 0
+---@field free_is_zero boolean free space was made to read as zeros, and must
+
+---Hold a target against an image's hashes. It fails with code target_io when something differs; what, is
+---among its losses.
+---@param compare img.Compare
+---@return img.Job?, string?, integer?
+function pipeline.compare(compare) end
+
 ---@class img.Progress
 ---@field state 'running'|'paused'|'done'|'failed'|'cancelled'
 ---@field workers integer
@@ -62,6 +77,7 @@ function pipeline.verify(verify) end
 ---@field data_bytes integer
 ---@field zero_bytes integer
 ---@field free_bytes integer
+---@field same_bytes integer bytes that the target held already (only_changed, compare)
 ---@field bad_bytes integer
 ---@field bad_count integer
 ---@field stored_bytes integer
