@@ -201,3 +201,23 @@ int disk_edit_write(const struct disk_edit *t, struct dev *d, struct err *e)
 		rc = dev_write(d, t->pieces[i].off, t->pieces[i].bytes, t->pieces[i].len, e);
 	return rc;
 }
+
+int disk_edit_compare(const struct disk_edit *t, struct dev *d, struct err *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < t->count; i++) {
+		const struct piece *p = &t->pieces[i];
+		uint8_t *there = malloc(p->len);
+
+		if (there == NULL)
+			return err_nomem(e);
+		rc = dev_read(d, p->off, there, p->len, e);
+		if (rc == 0 && memcmp(there, p->bytes, p->len) != 0)
+			rc = err_set(e, ERR_TARGET, 0,
+				"%s does not hold the partition table that was written, at %" PRIu64,
+				dev_name(d), p->off);
+		free(there);
+	}
+	return rc;
+}

@@ -55,5 +55,7 @@ int disk_edit_new_ids(struct disk_edit *t, struct err *e);
 
 /* Write all sectors; the first one of the device last. Does not flush. */
 int disk_edit_write(const struct disk_edit *t, struct dev *d, struct err *e);
+/* Does the device hold them? ERR_TARGET names the first sector that differs. */
+int disk_edit_compare(const struct disk_edit *t, struct dev *d, struct err *e);
 
 #endif

@@ -137,9 +137,20 @@ static void same_again(const char *script, size_t areas)
 	t = load(&f);
 	assert_int_equal(disk_edit_area_count(t), areas);
 	write_back(&f, t, SIZE);
+	assert_int_equal(disk_edit_compare(t, f.dev, &e), 0);
 	/* The records of logical partitions lie between them. */
 	assert_int_equal(dev_read(f.dev, 0, after, SIZE, &e), 0);
 	assert_memory_equal(before, after, SIZE);
+	for (size_t i = 0; i < areas; i++) {
+		struct disk_area a = disk_edit_area_at(t, i);
+		uint8_t byte = (uint8_t)~before[a.off + a.len - 1];
+
+		assert_int_equal(dev_write(f.dev, a.off + a.len - 1, &byte, 1, &e), 0);
+		assert_int_equal(disk_edit_compare(t, f.dev, &e), -ERR_TARGET);
+		assert_int_equal(dev_write(f.dev, a.off + a.len - 1, before + a.off + a.len - 1, 1,
+					 &e),
+			0);
+	}
 	disk_edit_free(t);
 	teardown(&f);
 	free(before);

@@ -111,6 +111,9 @@ function Device:zero(offset, length) end
 ---@param size integer
 ---@return true?, string?, integer?
 function Device:set_size(size) end
+---Have the kernel read a block device's partition table again; fails as busy when a partition is in use.
+---@return true?, string?, integer?
+function Device:reread_table() end
 ---Operations seen so far by a device.fault.
 ---@param op 'read'|'write'|'flush'
 ---@return integer
