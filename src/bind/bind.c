@@ -31,6 +31,7 @@ static const luaL_Reg modules[] = {
 	{ "img.device", luaopen_img_device },
 	{ "img.map", luaopen_img_map },
 	{ "img.fs", luaopen_img_fs },
+	{ "img.disk", luaopen_img_disk },
 	{ "img.image", luaopen_img_image },
 	{ "img.pipeline", luaopen_img_pipeline },
 	{ "img.sys", luaopen_img_sys },

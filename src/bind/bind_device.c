@@ -402,6 +402,17 @@ static int m_reread_table(lua_State *L)
 	return bind_result(L, dev_reread_table(d, &e), &e);
 }
 
+static int m_set_sector_bytes(lua_State *L)
+{
+	uint64_t sector_bytes = arg_u64(L, 2);
+	struct box *b = check_device(L, 1);
+	struct err e = { 0 };
+
+	luaL_argcheck(L, sector_bytes <= UINT32_MAX, 2, "too large");
+	luaL_argcheck(L, b->children == 0, 1, "the device is in use");
+	return bind_result(L, dev_set_sector_bytes(dev_of(b), (uint32_t)sector_bytes, &e), &e);
+}
+
 static int m_fault_count(lua_State *L)
 {
 	struct box *b = check_device(L, 1);
@@ -435,6 +446,7 @@ static const luaL_Reg methods[] = {
 	{ "zero", m_zero },
 	{ "set_size", m_set_size },
 	{ "reread_table", m_reread_table },
+	{ "set_sector_bytes", m_set_sector_bytes },
 	{ "fault_count", m_fault_count },
 	{ "close", box_close_method },
 	{ NULL, NULL },

@@ -206,6 +206,7 @@ int require_embedded(lua_State *L);  /* sys.embedded */
 int luaopen_img_device(lua_State *L);
 int luaopen_img_map(lua_State *L);
 int luaopen_img_fs(lua_State *L);
+int luaopen_img_disk(lua_State *L);
 int luaopen_img_image(lua_State *L);
 int luaopen_img_pipeline(lua_State *L);
 int luaopen_img_sys(lua_State *L);

@@ -352,6 +352,18 @@ int dev_zero(struct dev *d, uint64_t off, uint64_t len, struct err *e)
 	return rc;
 }
 
+int dev_set_sector_bytes(struct dev *d, uint32_t sector_bytes, struct err *e)
+{
+	if (d->info.block_device)
+		return err_set(e, ERR_USAGE, 0, "%s says itself how long its sectors are", d->name);
+	if (!is_power_of_two(sector_bytes) || sector_bytes < 512 || sector_bytes > 64 * KIB)
+		return err_set(e, ERR_USAGE, 0, "%" PRIu32 " is no length of a sector",
+			sector_bytes);
+	d->info.logical_bytes = sector_bytes;
+	d->info.physical_bytes = sector_bytes;
+	return 0;
+}
+
 int dev_set_size(struct dev *d, uint64_t size, struct err *e)
 {
 	int rc = dev_check(d, true, 0, 0, e);

@@ -85,6 +85,13 @@ int dev_flush(struct dev *d, bool metadata, struct err *e);
 int dev_discard(struct dev *d, uint64_t off, uint64_t len, struct err *e);
 int dev_zero(struct dev *d, uint64_t off, uint64_t len, struct err *e);
 
+/*
+ * Say how long the sectors are of the disk whose bytes a file or memory holds, 512 to 65536. A
+ * block device knows it itself, and refuses. For a device that nobody else uses yet: slices that
+ * are opened later have it too.
+ */
+int dev_set_sector_bytes(struct dev *d, uint32_t sector_bytes, struct err *e);
+
 /* Set the size of a regular file (or memory); others refuse. */
 int dev_set_size(struct dev *d, uint64_t size, struct err *e);
 

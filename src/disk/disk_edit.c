@@ -37,19 +37,16 @@ int disk_edit_add_piece(struct disk_edit *t, struct dev *d, uint64_t off, uint64
 static int load(struct disk_edit *t, struct dev *d, struct err *e)
 {
 	const uint8_t *first;
-	bool has_magic, protective = false;
 	int rc = disk_edit_add_piece(t, d, 0, t->sector, e);
 
 	if (rc < 0)
 		return rc;
 	first = t->pieces[0].bytes;
-	has_magic = get_le16(first + MBR_MAGIC_OFF) == MBR_MAGIC;
-	for (size_t i = 0; has_magic && i < MBR_ENTRIES; i++)
-		protective |=
-			edit_mbr_entry(t->pieces[0].bytes, i)[MBR_TYPE_OFF] == MBR_TYPE_PROTECTIVE;
-	if (protective)
+	if (get_le16(first + MBR_SIGNATURE_OFF) != MBR_MAGIC)
+		return 0;
+	if (mbr_is_protective(first))
 		return edit_gpt_load(t, d, e);
-	return has_magic ? edit_mbr_load(t, d, e) : 0;
+	return mbr_is_table(first) ? edit_mbr_load(t, d, e) : 0;
 }
 
 static int compare_areas(const void *a, const void *b)

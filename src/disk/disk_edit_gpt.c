@@ -5,19 +5,6 @@
 
 #include "disk/disk_edit_int.h"
 
-/* The CRC32 of UEFI, section 4.2: that of ISO 3309, reflected polynomial 0xEDB88320. */
-static uint32_t crc32_of(const uint8_t *p, size_t len)
-{
-	uint32_t crc = 0xFFFFFFFFu;
-
-	for (size_t i = 0; i < len; i++) {
-		crc ^= p[i];
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (0xEDB88320u & -(crc & 1));
-	}
-	return ~crc;
-}
-
 static uint32_t header_bytes(const uint8_t *header)
 {
 	return get_le32(header + GPT_HEADER_SIZE_OFF);
@@ -30,7 +17,7 @@ static uint32_t header_crc(const struct disk_edit *t, const uint8_t *header)
 
 	memcpy(copy, header, t->sector);
 	put_le32(copy + GPT_HEADER_CRC_OFF, 0);
-	return crc32_of(copy, header_bytes(header));
+	return disk_crc32(copy, header_bytes(header));
 }
 
 static bool header_holds(const struct disk_edit *t, const uint8_t *header, uint64_t lba)
@@ -90,7 +77,7 @@ static int load_copy(struct disk_edit *t, struct dev *d, uint64_t lba, bool back
 	if (rc < 0)
 		return rc;
 	if (*whole)
-		*whole = crc32_of(t->pieces[t->count - 1].bytes, (size_t)entries_bytes(header)) ==
+		*whole = disk_crc32(t->pieces[t->count - 1].bytes, (size_t)entries_bytes(header)) ==
 			get_le32(header + GPT_ENTRIES_CRC_OFF);
 	if (backup) {
 		struct piece entries = t->pieces[t->count - 1];
@@ -148,7 +135,7 @@ static bool entry_used(const uint8_t *entry)
 
 static void seal(struct disk_edit *t, uint8_t *header, const uint8_t *entries)
 {
-	put_le32(header + GPT_ENTRIES_CRC_OFF, crc32_of(entries, (size_t)entries_bytes(header)));
+	put_le32(header + GPT_ENTRIES_CRC_OFF, disk_crc32(entries, (size_t)entries_bytes(header)));
 	put_le32(header + GPT_HEADER_CRC_OFF, header_crc(t, header));
 }
 

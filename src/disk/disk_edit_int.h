@@ -4,13 +4,13 @@
 
 #include "base/mem.h"
 #include "disk/disk_edit.h"
+#include "disk/disk_int.h"
 
 /* MBR: UEFI 2.10, table 5.1 and 5.2. */
 #define MBR_DISK_ID_OFF 440
 #define MBR_ENTRIES_OFF 446
 #define MBR_ENTRY_BYTES 16
 #define MBR_ENTRIES 4
-#define MBR_MAGIC_OFF 510
 #define MBR_MAGIC 0xAA55
 #define MBR_TYPE_OFF 4
 #define MBR_END_CHS_OFF 5
@@ -82,7 +82,6 @@ int edit_gpt_fit(struct disk_edit *t, uint64_t size_bytes, struct err *e);
 int edit_gpt_grow_last(struct disk_edit *t, struct disk_grown *grown, struct err *e);
 int edit_gpt_new_ids(struct disk_edit *t, struct err *e);
 
-bool edit_mbr_is_extended(uint8_t type);
 int edit_mbr_load(struct disk_edit *t, struct dev *d, struct err *e);
 int edit_mbr_fit(const struct disk_edit *t, uint64_t size_bytes, struct err *e);
 int edit_mbr_grow_last(struct disk_edit *t, struct disk_grown *grown, struct err *e);

@@ -4,12 +4,6 @@
 
 #include "disk/disk_edit_int.h"
 
-/* The types that everybody takes for extended partitions. */
-bool edit_mbr_is_extended(uint8_t type)
-{
-	return type == 0x05 || type == 0x0F || type == 0x85;
-}
-
 static uint64_t entry_start(const struct disk_edit *t, const uint8_t *x)
 {
 	return (uint64_t)get_le32(x + MBR_START_OFF) * t->sector;
@@ -31,7 +25,7 @@ static const uint8_t *link_of(uint8_t *sector)
 	for (size_t i = 0; i < MBR_ENTRIES; i++) {
 		const uint8_t *x = edit_mbr_entry(sector, i);
 
-		if (entry_used(x) && edit_mbr_is_extended(x[MBR_TYPE_OFF]))
+		if (entry_used(x) && mbr_is_extended(x[MBR_TYPE_OFF]))
 			return x;
 	}
 	return NULL;
@@ -54,7 +48,7 @@ static int load_chain(struct disk_edit *t, struct dev *d, size_t parent, uint64_
 		rc = disk_edit_add_piece(t, d, off, t->sector, e);
 		if (rc < 0)
 			return rc;
-		if (get_le16(t->pieces[t->count - 1].bytes + MBR_MAGIC_OFF) != MBR_MAGIC)
+		if (get_le16(t->pieces[t->count - 1].bytes + MBR_SIGNATURE_OFF) != MBR_MAGIC)
 			return 0;
 		grown = realloc(t->ebrs, (t->ebr_count + 1) * sizeof(*grown));
 		if (grown == NULL)
@@ -77,7 +71,7 @@ int edit_mbr_load(struct disk_edit *t, struct dev *d, struct err *e)
 	for (size_t i = 0; rc == 0 && i < MBR_ENTRIES; i++) {
 		const uint8_t *x = edit_mbr_entry(t->pieces[0].bytes, i);
 
-		if (entry_used(x) && edit_mbr_is_extended(x[MBR_TYPE_OFF]))
+		if (entry_used(x) && mbr_is_extended(x[MBR_TYPE_OFF]))
 			rc = load_chain(t, d, i, entry_start(t, x), e);
 	}
 	return rc;
@@ -110,7 +104,7 @@ static void consider(const struct disk_edit *t, struct place *best, uint8_t *ent
 {
 	uint64_t start = base + entry_start(t, entry), end = start + entry_size(t, entry);
 
-	if (entry_used(entry) && !edit_mbr_is_extended(entry[MBR_TYPE_OFF]) && end > best->end)
+	if (entry_used(entry) && !mbr_is_extended(entry[MBR_TYPE_OFF]) && end > best->end)
 		*best = (struct place){ entry, base, start, end, ebr };
 }
 

@@ -114,6 +114,11 @@ function Device:set_size(size) end
 ---Have the kernel read a block device's partition table again; fails as busy when a partition is in use.
 ---@return true?, string?, integer?
 function Device:reread_table() end
+---How long the sectors are of the disk whose bytes a file holds; a block device refuses. Slices opened
+---later have it too.
+---@param sector_bytes integer
+---@return true?, string?, integer?
+function Device:set_sector_bytes(sector_bytes) end
 ---Operations seen so far by a device.fault.
 ---@param op 'read'|'write'|'flush'
 ---@return integer
