@@ -118,6 +118,17 @@ M.fields = {
     default = 'discard', choices = { 'leave', 'discard', 'zero' },
     doc = 'What becomes of free space on a block device: it stays as it is, is discarded where'
       .. ' the device can, or reads as zeros.' },
+  { name = 'only_changed', type = 'boolean', actions = RESTORE, option = '--only-changed',
+    default = false,
+    doc = 'Read the target, and write only what differs; an existing file is changed in place,'
+      .. ' under its partial name.' },
+  { name = 'verify_after', type = 'boolean', actions = RESTORE, option = '--verify-after',
+    default = false,
+    doc = 'Read the target back afterwards and hold it against the image\'s hashes.' },
+  { name = 'undo_dir', type = 'path', actions = RESTORE, option = '--undo-dir', argname = 'DIR',
+    default_text = '/var/lib/imgtool/undo for root, else ~/.local/state/imgtool/undo',
+    doc = 'Where copies of the first and last MiB of a block device and of its partition table'
+      .. ' are kept before it is written.' },
   { name = 'yes_destroy', type = 'text', actions = RESTORE, option = '--yes-destroy',
     argname = 'NAME',
     doc = 'Confirms that a block device may be overwritten: its kernel name (sdb), path, serial'

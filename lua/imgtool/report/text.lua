@@ -46,6 +46,17 @@ local function append(lines, more)
   for _, line in ipairs(more) do lines[#lines + 1] = line end
 end
 
+--- Lines about a target that was read back; none when it was not.
+---@param v table?
+---@return string[]
+function M.verified(v)
+  if not v then return {} end
+  local lines = { ('  read back: %s, %s in %s'):format(v.code == 0 and 'OK' or 'DIFFERS',
+    size.human(v.same_bytes), seconds(v.elapsed_ns)) }
+  append(lines, M.losses(v.losses, v.loss_count))
+  return lines
+end
+
 local RESULT = {}
 
 function RESULT.image(r)
@@ -102,7 +113,12 @@ function RESULT.restore(r)
     ('  data %s, zero %s, free %s'):format(size.human(r.data_bytes), size.human(r.zero_bytes),
       size.human(r.free_bytes)),
   }
+  if r.only_changed then
+    lines[#lines + 1] = ('  %s were there already, and were not written'):format(
+      size.human(r.same_bytes))
+  end
   append(lines, M.losses(r.losses, r.loss_count))
+  append(lines, M.verified(r.verified))
   return table.concat(lines, '\n')
 end
 RESULT.export = RESULT.restore
