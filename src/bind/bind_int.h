@@ -194,7 +194,7 @@ void lock_register(lua_State *L);
 void disk_edit_register(lua_State *L);
 int disk_f_edit(lua_State *L);
 
-extern const luaL_Reg sys_file_functions[], sys_readline_functions[];
+extern const luaL_Reg sys_file_functions[], sys_readline_functions[], sys_tool_functions[];
 /* Signals caught since sys.catch_signals. */
 unsigned sys_signal_count(void);
 
