@@ -1,6 +1,6 @@
 /*
  * Jobs that move bytes: capture (device and map to image), restore (image to device), verify
- * (image), compare (device against image). A job has its own threads; the caller starts it, waits with a timeout, takes progress
+ * (image), compare (device against image), clone (device to device). A job has its own threads; the caller starts it, waits with a timeout, takes progress
  * snapshots, changes settings, pauses or cancels it, and closes it.
  *
  *	reader -> ring of block slots -> N workers -> one ordered writer
@@ -78,6 +78,27 @@ struct compare {
 	struct job_settings settings;
 };
 
+/* A device to another, without an image: what the map says matters is read and written. */
+struct clone {
+	struct dev *source;
+	const struct map *map; /* over the whole source */
+	struct dev *target;    /* at least as large; the source's offset 0 goes to its offset 0 */
+	uint32_t block_bytes; /* the unit of writing and hashing: a power of two, 4 KiB to 16 MiB */
+	enum restore_free free;
+	bool target_is_zero;
+	enum on_read_error on_read_error; /* zero: what can't be read is zeroed and counted */
+	unsigned read_retries;
+	struct job_settings settings;
+};
+
+/* The target of a clone against the hashes of what was written; as struct compare otherwise. */
+struct clone_check {
+	struct job *clone; /* has ended, and outlives this job */
+	struct dev *target;
+	bool free_is_zero;
+	struct job_settings settings;
+};
+
 struct verify {
 	struct image *image;
 	unsigned sample_percent; /* 100: every block; less: that share of every chunk's blocks */
@@ -89,6 +110,8 @@ int job_capture(const struct capture *c, struct job **out, struct err *e);
 int job_restore(const struct restore *r, struct job **out, struct err *e);
 int job_verify(const struct verify *v, struct job **out, struct err *e);
 int job_compare(const struct compare *c, struct job **out, struct err *e);
+int job_clone(const struct clone *c, struct job **out, struct err *e);
+int job_clone_check(const struct clone_check *c, struct job **out, struct err *e);
 
 enum job_state { JOB_RUNNING, JOB_PAUSED, JOB_DONE, JOB_FAILED, JOB_CANCELLED };
 

@@ -26,16 +26,14 @@
 
 #include "base/mem.h"
 #include "pipeline/against.h"
-
-/* Long runs are zeroed and discarded in steps, so that a cancel is obeyed. */
-#define STEP_BYTES ((uint64_t)256 << 20)
+#include "pipeline/hole.h"
 
 struct restore_job {
 	struct job base;
 	struct restore r;
 	struct walk walk;
 	struct against against; /* only_changed: the input is the target then */
-	bool discard;		/* in force: asked for, and not refused by the target so far */
+	struct hole hole;
 	bool damaged; /* under job.lock: a loss was the image's damage, not the source's */
 };
 
@@ -163,46 +161,6 @@ static uint64_t target_off(const struct restore_job *r, const struct slot *s)
 	return r->r.target_off + (s->off - r->r.source_off);
 }
 
-static int zero_range(struct restore_job *r, uint64_t off, uint64_t len, struct err *e)
-{
-	int rc = 0;
-
-	if (r->r.target_is_zero)
-		return 0;
-	while (rc == 0 && len > 0 && !engine_stopping(&r->base)) {
-		uint64_t n = min_u64(len, STEP_BYTES);
-
-		rc = dev_zero(r->r.target, off, n, e);
-		engine_moved(&r->base);
-		off += n;
-		len -= n;
-	}
-	return rc;
-}
-
-/* A refused discard is no failure: free space may be left as it is (R9). */
-static void discard_range(struct restore_job *r, uint64_t off, uint64_t len)
-{
-	while (r->discard && len > 0 && !engine_stopping(&r->base)) {
-		uint64_t n = min_u64(len, STEP_BYTES);
-
-		if (dev_discard(r->r.target, off, n, NULL) < 0)
-			r->discard = false;
-		engine_moved(&r->base);
-		off += n;
-		len -= n;
-	}
-}
-
-static int restore_hole(struct restore_job *r, struct slot *s, struct err *e)
-{
-	if (s->kind != ENTRY_FREE || r->r.free == RESTORE_FREE_ZERO)
-		return zero_range(r, target_off(r, s), s->len, e);
-	if (r->r.free == RESTORE_FREE_DISCARD && !r->r.target_is_zero)
-		discard_range(r, target_off(r, s), s->len);
-	return 0;
-}
-
 static int restore_sink(struct job *j, struct slot *s, struct err *e)
 {
 	struct restore_job *r = (struct restore_job *)j;
@@ -218,7 +176,7 @@ static int restore_sink(struct job *j, struct slot *s, struct err *e)
 		return 0;
 	}
 	if (s->kind != ENTRY_DATA)
-		return restore_hole(r, s, e);
+		return hole_write(&r->hole, s->kind, target_off(r, s), s->len, e);
 	pthread_mutex_lock(&j->lock);
 	j->progress.stored_bytes += s->entry.stored;
 	pthread_mutex_unlock(&j->lock);
@@ -321,7 +279,7 @@ int job_restore(const struct restore *r, struct job **out, struct err *e)
 	rc = restore_check(&j->r, e);
 	if (rc == 0) {
 		walk_init(&j->walk, r->image, j->r.source_off, range_end(j));
-		j->discard = true;
+		j->hole = (struct hole){ &j->base, r->target, r->free, r->target_is_zero, true };
 		j->base.ops = &restore_ops;
 		j->against = (struct against){ r->image, r->target, j->r.source_off,
 			j->r.source_len, r->target_off, r->free == RESTORE_FREE_ZERO };

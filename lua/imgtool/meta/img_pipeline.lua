@@ -64,6 +64,31 @@ function pipeline.verify(verify) end
 ---@return img.Job?, string?, integer?
 function pipeline.compare(compare) end
 
+---@class img.Clone: img.Settings
+---@field source img.Device
+---@field map img.Map of the whole source; it can't be changed while the job runs
+---@field target img.Device at least as large as the source
+---@field block_bytes integer the unit of writing and hashing
+---@field free 'leave'|'discard'|'zero'
+---@field target_is_zero boolean
+---@field on_read_error 'abort'|'zero'
+---@field read_retries integer
+
+---A device to another, without an image.
+---@param clone img.Clone
+---@return img.Job?, string?, integer?
+function pipeline.clone(clone) end
+
+---@class img.CloneCheck: img.Settings
+---@field clone img.Job one of pipeline.clone that has ended
+---@field target img.Device
+---@field free_is_zero boolean
+
+---Read the target of a clone back and hold it against what was written; as pipeline.compare.
+---@param check img.CloneCheck
+---@return img.Job?, string?, integer?
+function pipeline.clone_check(check) end
+
 ---@class img.Progress
 ---@field state 'running'|'paused'|'done'|'failed'|'cancelled'
 ---@field workers integer
