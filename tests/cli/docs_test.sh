@@ -46,7 +46,7 @@ completes 'sha256' 'one of them' imgtool image a b --hash s
 completes 'leave' 'choices of another command' imgtool restore --free l
 completes '' 'files are left to bash' imgtool image --out ''
 completes '' 'operands, too' imgtool verify x
-completes 'verify' 'help completes commands' imgtool help ver
+completes 'verify verify-set' 'help completes commands' imgtool help ver
 for command in $("$IMGTOOL" help | sed -n 's/^  \([a-z-]*\) .*/\1/p' | grep -v '^-'); do
 	COMP_WORDS=(imgtool "$command" --) COMP_CWORD=2 COMPREPLY=()
 	_imgtool || true

@@ -17,7 +17,7 @@ end
 describe('imgtool.job.schema', function()
   it('has whole rows', function()
     local TYPES = { choice = true, path = true, text = true, boolean = true, integer = true,
-      size = true, time = true, uuid = true, ['function'] = true }
+      size = true, time = true, uuid = true, paths = true, ['function'] = true }
     local seen = {}
     for _, field in ipairs(schema.fields) do
       assert.is_nil(seen[field.name], field.name)
@@ -87,8 +87,8 @@ describe('imgtool.job.check', function()
   end)
 
   it('knows the actions', function()
-    assert.equal("job.action: 'imgae' is none of image, verify, restore, export, repair, did you"
-      .. " mean 'image'?", refused { action = 'imgae' })
+    assert.equal("job.action: 'imgae' is none of image, verify, restore, export, repair,"
+      .. " backup-disk, volumes, verify-set, did you mean 'image'?", refused { action = 'imgae' })
   end)
 
   it('checks types and limits', function()

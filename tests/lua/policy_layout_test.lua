@@ -37,11 +37,10 @@ describe('imgtool.policy.layout', function()
   end)
 
   local PARTS = {
-    { index = 1, start_bytes = 100, size_bytes = 50, guid = 'aa-1', image = {}, name = 'first' },
+    { index = 1, start_bytes = 100, size_bytes = 50 },
     { index = 2, start_bytes = 200, size_bytes = 100, container = true },
-    { index = 5, start_bytes = 210, size_bytes = 50, image = {}, mount_point = '/srv',
-      file_system = { label = '1' } },
-    { index = 6, start_bytes = 270, size_bytes = 30, image = {}, name = 'first' },
+    { index = 5, start_bytes = 210, size_bytes = 50 },
+    { index = 6, start_bytes = 270, size_bytes = 30 },
   }
 
   it('knows where partitions are', function()
@@ -51,18 +50,5 @@ describe('imgtool.policy.layout', function()
     assert.is_nil(layout.touched(PARTS, { range(0, 100), range(150, 60), range(260, 10) }))
     assert.equal(1, layout.touched(PARTS, { range(0, 101) }).index)
     assert.equal(5, layout.touched(PARTS, { range(259, 1) }).index)
-  end)
-
-  it('finds a partition by number, GUID, label, name and mount point', function()
-    assert.equal(6, layout.find(PARTS, '6').index)
-    assert.equal(1, layout.find(PARTS, 'AA-1').index)
-    assert.equal(5, layout.find(PARTS, '/srv').index)
-    assert.equal(1, layout.find(PARTS, '1').index) -- a number before a label
-    local none, message = layout.find(PARTS, 'first')
-    assert.is_nil(none)
-    assert.equal("'first' names 2 partitions of the set", message)
-    none, message = layout.find(PARTS, '2') -- the container has no image
-    assert.is_nil(none)
-    assert.matches('no partition with an image', message, 1, true)
   end)
 end)

@@ -1,16 +1,20 @@
---- imgtool info: what an image is.
+--- imgtool info: what an image or a set is.
 local cli = require 'imgtool.util.cli'
 local device = require 'img.device'
+local facts_of = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local image = require 'img.image'
 local json = require 'imgtool.util.json'
+local open_set = require 'imgtool.job.set'
+local set_text = require 'imgtool.report.set'
 local text = require 'imgtool.report.text'
 
 local M = {
   name = 'info',
-  summary = 'Show what an image is: source, settings, ratio, kinds, chunks, bad ranges',
+  summary = 'Show what an image is: source, settings, ratio, kinds, chunks, bad ranges; or a set',
   args = {
-    { name = 'source_operand', field_name = 'source', operand = 'IMG', doc = 'The image.' },
+    { name = 'source_operand', field_name = 'source', operand = 'IMG',
+      doc = 'The image, or the directory of a set.' },
     { name = 'source', option = '--in', argname = 'IMG', doc = 'The same as IMG.' },
     { name = 'chunks', flag = '--chunks', doc = 'Also one line for each chunk.' },
     cli.json,
@@ -67,7 +71,16 @@ local function chunk_row(c)
   return row
 end
 
+local function show_set(values, report)
+  if values.chunks then fail.raise('usage', '--chunks has no meaning for a set') end
+  local set = try(open_set.open(values.source))
+  set.manifest.set_dir = values.source
+  report:answer('set', set.manifest, set_text.info(set.manifest))
+  return true
+end
+
 local function show(values, report)
+  if facts_of.type_of(values.source) == 'directory' then return show_set(values, report) end
   local file <close> = try(device.open(values.source))
   local opened <close> = try(image.open(file))
   local facts = M.gather(opened, values.source)

@@ -49,8 +49,11 @@ local function plan_file(job, identity)
   return file
 end
 
--- The map, with the file system's report; all data when asked for.
-local function map_of(job, source)
+--- The map of a device, with the file system's report; all data when asked for.
+---@param job table
+---@param source img.Device
+---@return img.Map map, img.FsReport report
+function M.map_of(job, source)
   if job.mode == 'used_only' then return try(fs.map(source)) end
   local report = try(fs.probe(source))
   report.used_only, report.reason = false, 'asked for'
@@ -129,18 +132,19 @@ end
 -- What a run knows; the map goes with it.
 local Context = { __close = function(c) if c.map then c.map:close() end end }
 
-local function gather(job, report, source)
+local function gather(job, report, source, known)
   local c = setmetatable({ job = job, report = report, source = source }, Context)
-  c.identity = try(device.identity(source))
+  c.identity = known.identity or try(device.identity(source))
+  c.live_note, c.what = known.live_note, known.what or job.source
   c.file = plan_file(job, c.identity)
-  check_live(c)
+  if not known.identity then check_live(c) end
   local stored, stored_text
   if c.file.action == 'resume' then stored, stored_text = stored_head(c.file, job) end
-  c.map, c.fs = map_of(job, source)
+  c.map, c.fs = (known.map or M.map_of)(job, source)
   if job.mode == 'used_only' and not c.fs.used_only then
-    report:note(('all blocks of %s are taken: %s'):format(job.source, c.fs.reason))
+    report:note(('all blocks of %s are taken: %s'):format(c.what, c.fs.reason))
   end
-  if c.fs.note ~= '' then report:note(('%s: %s'):format(job.source, c.fs.note)) end
+  if c.fs.note ~= '' then report:note(('%s: %s'):format(c.what, c.fs.note)) end
   c.settings = settings_of(job, source:size(), stored_text)
   c.head = make_head(c, stored, stored_text)
   return c
@@ -210,7 +214,7 @@ function M.result(c, head, totals, run)
   if totals.bad_range_count > 0 then
     result.code = sys.codes.bad_sectors
     result.message = ('%s: %d bytes in %d ranges could not be read, and are recorded as bad')
-      :format(c.job.source, totals.bad_range_bytes, totals.bad_range_count)
+      :format(c.what, totals.bad_range_bytes, totals.bad_range_count)
   end
   return result
 end
@@ -270,13 +274,16 @@ local function already_complete(c, dev)
       elapsed_ns = checked.elapsed_ns } })
 end
 
---- Run a checked job.
----@param job table
+--- Image an open device, which `job.source` names, to `job.target`. What is `known` is not asked of
+--- the device: `identity`, with which its mounts were looked at too (`live_note` says what was
+--- found); `map`, a function like fs.map; `what` it is, in messages.
+---@param job table checked
 ---@param report table
+---@param source img.Device
+---@param known {identity: img.Identity?, live_note: string?, map: function?, what: string?}
 ---@return table result
-function M.run(job, report)
-  local source <close> = facts.open_source(job.source)
-  local c <close> = gather(job, report, source)
+function M.device(job, report, source, known)
+  local c <close> = gather(job, report, source, known)
   if job.dry_run then return plan(c) end
   if c.file.action == 'pipe' then
     local target <close> = try(device.pipe(1, true))
@@ -288,6 +295,15 @@ function M.run(job, report)
   if job.verify ~= 'none' then result.verified = read_back(c) end
   try(sys.rename(c.file.partial, c.file.path, job.force))
   return result
+end
+
+--- Run a checked job.
+---@param job table
+---@param report table
+---@return table result
+function M.run(job, report)
+  local source <close> = facts.open_source(job.source)
+  return M.device(job, report, source, {})
 end
 
 return M

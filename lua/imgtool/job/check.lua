@@ -29,6 +29,22 @@ function TYPES.path(_, value)
   return value
 end
 
+-- A list: of a job file a table, of the command line a text with commas.
+function TYPES.paths(field, value)
+  local list = {}
+  if type(value) == 'string' then
+    for path in value:gmatch('[^,]+') do list[#list + 1] = path end
+  elseif type(value) == 'table' then
+    for i, path in ipairs(value) do list[i] = path end
+  end
+  if #list == 0 then return nil, 'a list of paths is expected' end
+  for i, path in ipairs(list) do
+    local checked, message = TYPES.path(field, path)
+    if not checked then return nil, ('[%d]: %s'):format(i, message) end
+  end
+  return list
+end
+
 function TYPES.text(_, value)
   if not is_text(value) then return nil, 'a text is expected' end
   return value
@@ -91,7 +107,9 @@ end
 ---@param value any
 ---@return any value, string? message
 function M.value(field, value)
-  if type(value) == 'table' then return nil, 'a table has no place here' end
+  if type(value) == 'table' and field.type ~= 'paths' then
+    return nil, 'a table has no place here'
+  end
   return TYPES[field.type](field, value)
 end
 
@@ -129,7 +147,7 @@ function M.job(job)
   for _, field in ipairs(fields) do
     local value = job[field.name]
     if value == nil then
-      if field.required then return nil, ('job.%s: is missing'):format(field.name) end
+      if schema.of(field.required, action) then return nil, ('job.%s: is missing'):format(field.name) end
       checked[field.name] = field.default
     else
       checked.given[field.name] = true

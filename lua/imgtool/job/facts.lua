@@ -58,6 +58,15 @@ function M.live_mounts(identity, path)
   return table.concat(points, ', ')
 end
 
+--- Where a block device is mounted: the first place, or nil.
+---@param identity img.Identity
+---@return string?
+function M.mount_point(identity)
+  if identity.name == '' then return nil end
+  local mount = mounts.of_devices(mounts.read(), { identity.name })[1]
+  return mount and mount.point
+end
+
 --- Facts about the file of a new image (policy/safety.lua: image_file).
 ---@param path string
 ---@param source string

@@ -123,7 +123,7 @@ local IMAGE = {
   member('root', 'root'), member('source_bytes', 'bytes'), member('map', MAP),
   member('data_bytes', 'bytes'), member('zero_bytes', 'bytes'), member('free_bytes', 'bytes'),
   member('bad_bytes', 'bytes'), member('bad_range_count', 'count'),
-  member('bad_ranges', 'ranges'), member('started', 'time'), member('finished', 'time'),
+  member('bad_ranges', 'ranges'), member('finished', 'time'),
 }
 
 local FILE_SYSTEM = { optional('type', 'text'), optional('label', 'text'),

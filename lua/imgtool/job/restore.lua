@@ -6,6 +6,7 @@ local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local image = require 'img.image'
 local json = require 'imgtool.util.json'
+local open_set = require 'imgtool.job.set'
 local output = require 'imgtool.job.output'
 local safety = require 'imgtool.policy.safety'
 local sys = require 'img.sys'
@@ -152,6 +153,26 @@ function M.insist(job, decision, report)
   for _, warning in ipairs(decision.warnings) do report:warn(warning) end
 end
 
+-- The image: said by its path, or by a set and one of its partitions.
+local function open_image(job)
+  if job.set_dir then
+    if job.source then fail.raise('usage', 'an image and a set: one of them is meant') end
+    if not job.partition then fail.raise('usage', 'set-dir has no meaning without partition') end
+    local set = try(open_set.open(job.set_dir))
+    local entry = try(set:partition(job.partition))
+    if not entry.image then
+      fail.raise('usage', "partition '%s' of %s is a container without an image", job.partition,
+        job.set_dir)
+    end
+    job.source = set:path(entry.image.file)
+    return try(set:open_image(entry.image))
+  end
+  if job.partition then fail.raise('usage', 'partition has no meaning without set-dir') end
+  if not job.source then fail.raise('usage', 'job.source: is missing') end
+  local file <close> = try(device.open(job.source))
+  return (try(image.open(file)))
+end
+
 --- Run a checked job.
 ---@param job table
 ---@param report table
@@ -160,8 +181,7 @@ function M.run(job, report)
   if job.target == '-' then
     fail.raise('usage', 'the target must be a file or device (export-range writes to stdout)')
   end
-  local file <close> = try(device.open(job.source))
-  local opened <close> = try(image.open(file))
+  local opened <close> = open_image(job)
   local c = { job = job, report = report, image = opened, known = opened:facts() }
   c.offset, c.length = range_of(job, c.known)
   try(opened:check_root())

@@ -42,10 +42,10 @@ local function target_facts(job, set)
 end
 
 local function check_usage(job, target)
-  if job.action == 'restore_set' and target.type == 'block' then
+  if job.action == 'restore-set' and target.type == 'block' then
     fail.raise('usage', '%s is a block device: restore-physical writes to disks', job.target)
   end
-  if job.action == 'restore_physical' and target.type ~= 'block' then
+  if job.action == 'restore-physical' and target.type ~= 'block' then
     fail.raise('usage', '%s is no block device: restore-set writes raw files', job.target)
   end
 end
@@ -77,7 +77,7 @@ local function pieces_of(set, t)
   end
   if set.edit then
     local limit = math.min(set.manifest.source.size_bytes, t.dev:size())
-    for _, range in ipairs(layout.outside(limit, set.outside)) do
+    for _, range in ipairs(layout.outside(limit, set.inside)) do
       add(set.regions, set.regions_known, range.offset, range.length, range.offset,
         'what lies outside the partitions')
     end
@@ -162,7 +162,8 @@ end
 ---@param report table
 ---@return table result
 function M.run(job, report)
-  local set <close> = set_open.open(job.source)
+  job.source = job.set_dir
+  local set <close> = set_open.open(job.set_dir)
   local c = { job = job, report = report }
   local decision, target = decide(c, set)
   if job.dry_run then return restore.planned(job, decision) end

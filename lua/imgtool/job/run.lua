@@ -11,6 +11,12 @@ local RUNNERS = {
   restore = 'imgtool.job.restore',
   export = 'imgtool.job.restore',
   repair = 'imgtool.job.repair',
+  ['backup-disk'] = 'imgtool.job.backup_disk',
+  volumes = 'imgtool.job.volumes',
+  ['verify-set'] = 'imgtool.job.verify_set',
+  ['restore-set'] = 'imgtool.job.restore_disk',
+  ['restore-physical'] = 'imgtool.job.restore_disk',
+  clone = 'imgtool.job.clone',
 }
 
 local function run(job, report)

@@ -1,11 +1,10 @@
---- A set that is opened to be restored: the manifest, and every image checked to be the one that it
---- means, its structure verified (docs/SAFETY.md, R4).
-local device = require 'img.device'
+--- A set of a disk that is opened to be restored: every image is the one that the manifest means,
+--- and its structure verified (docs/SAFETY.md, R4).
 local disk = require 'img.disk'
 local fail = require 'imgtool.util.fail'
-local image = require 'img.image'
 local layout = require 'imgtool.policy.layout'
 local manifest = require 'imgtool.job.manifest'
+local open_set = require 'imgtool.job.set'
 
 local M = {}
 
@@ -13,86 +12,26 @@ local try = fail.try
 
 local PIECE <const> = 1 << 20
 
-local Set = {}
-Set.__index = Set
-
---- The manifest in a directory.
----@param dir string
----@return table manifest
-function M.manifest(dir)
-  local path = dir .. '/' .. manifest.FILE
-  local file <close> = try(device.open(path))
-  if file:size() > manifest.MAX_BYTES then
-    fail.raise('format', '%s has more than %d bytes', path, manifest.MAX_BYTES)
-  end
-  local m, message, code = manifest.decode(try(file:read(0, file:size())))
-  if not m then fail.throw(('%s: %s'):format(path, message), code) end
-  return m
-end
-
---- The partition that a word names, and its image's path.
----@param dir string
----@param word string
----@return table partition, string path, table manifest
-function M.partition(dir, word)
-  local m = M.manifest(dir)
-  if m.kind ~= 'disk' then fail.raise('usage', '%s is no set of a disk', dir) end
-  local part, message = layout.find(m.partitions, word)
-  if not part then fail.raise('not_found', '%s: %s', dir, message) end
-  return part, ('%s/%s'):format(dir, part.image.file), m
-end
-
---- Raise unless an open image is the one that a manifest means.
----@param known img.ImageFacts
----@param meant table image of a manifest
----@param path string
-function M.check_image(known, meant, path)
-  for _, key in ipairs { 'uuid', 'root', 'source_bytes' } do
-    if known[key] ~= meant[key] then
-      fail.raise('damaged', '%s is not the image that the manifest means: %s is %s, not %s', path,
-        key, known[key], meant[key])
-    end
-  end
-end
+local Opened = {}
+Opened.__index = Opened
 
 local function keep(set, handle)
   set.handles[#set.handles + 1] = handle
   return handle
 end
 
-local function open_image(set, meant)
-  local path = ('%s/%s'):format(set.path, meant.file)
-  set.files[#set.files + 1] = path
-  local file = keep(set, try(device.open(path)))
-  local opened = keep(set, try(image.open(file)))
-  local known = opened:facts()
-  M.check_image(known, meant, path)
+local function open_image(set, member)
+  set.files[#set.files + 1] = set.set:path(member.file)
+  local opened = keep(set, try(set.set:open_image(member)))
   try(opened:check_root())
-  return opened, known
-end
-
-local SAME = { 'index', 'start_bytes', 'size_bytes', 'container', 'active' }
-
--- The table in the regions' image is what will be written; the manifest says the same, or lies.
-local function check_table(set)
-  local m = set.manifest
-  local found = try(disk.read(set.regions_dev))
-  if found.table ~= m.table.type or #found.partitions ~= #m.partitions then
-    fail.raise('damaged', '%s: the manifest does not fit the partition table in %s', set.path,
-      m.regions.file)
-  end
-  for i, part in ipairs(m.partitions) do
-    for _, key in ipairs(SAME) do
-      if found.partitions[i][key] ~= part[key] then
-        fail.raise('damaged', '%s: the manifest does not fit the partition table: %s of partition'
-          .. ' %d', set.path, key, part.index)
-      end
-    end
-  end
+  return opened, opened:facts()
 end
 
 local function open_table(set)
   local m = set.manifest
+  set.found = try(set.set:check_table())
+  set.regions, set.regions_known = open_image(set, m.regions)
+  set.regions_dev = keep(set, try(set.regions:device()))
   set.edit = keep(set, try(disk.edit(set.regions_dev, m.source.logical_bytes)))
   set.areas = set.edit:areas()
   local touched = layout.touched(m.partitions, set.areas)
@@ -100,8 +39,7 @@ local function open_table(set)
     fail.raise('damaged', '%s: the partition table lies in partition %d', set.path, touched.index)
   end
   local inside = layout.of_partitions(m.partitions)
-  table.move(set.areas, 1, #set.areas, #inside + 1, inside)
-  set.outside = inside
+  set.inside = table.move(set.areas, 1, #set.areas, #inside + 1, inside)
 end
 
 local function what_of(part)
@@ -112,12 +50,7 @@ end
 
 local function open_all(set)
   local m = set.manifest
-  if m.regions then
-    set.regions, set.regions_known = open_image(set, m.regions)
-    set.regions_dev = keep(set, try(set.regions:device()))
-    check_table(set)
-    open_table(set)
-  end
+  if m.regions then open_table(set) end
   for _, part in ipairs(m.partitions) do
     if part.image then
       local opened, known = open_image(set, part.image)
@@ -128,27 +61,29 @@ local function open_all(set)
 end
 
 --- Open a set of a disk; declare it <close>. It has path, manifest, files (what must not be
---- overwritten), parts (part, image, known, what), and where there is a table regions,
---- regions_known, edit (img.DiskEdit), areas (of the table) and outside (ranges of partitions and
---- areas: what of the regions is not written with them).
+--- overwritten), parts (part, image, known, what), and where there is a table found (img.Table),
+--- regions, regions_known, edit (img.DiskEdit), areas (of the table) and inside (ranges of
+--- partitions and areas: what of the regions is not written as data).
 ---@param dir string
 ---@return table set
 function M.open(dir)
-  local set = setmetatable({ path = dir, files = { dir, dir .. '/' .. manifest.FILE }, parts = {},
-    handles = {} }, Set)
-  set.manifest = M.manifest(dir)
-  if set.manifest.kind ~= 'disk' then fail.raise('usage', '%s is no set of a disk', dir) end
+  local inner = try(open_set.open(dir))
+  local set = setmetatable({ set = inner, manifest = inner.manifest, path = dir,
+    files = { dir, inner:path(manifest.FILE) }, parts = {}, handles = {} }, Opened)
+  if set.manifest.kind ~= 'disk' then
+    fail.raise('usage', '%s is no set of a disk (restore --set-dir gives single volumes)', dir)
+  end
   local ok, message, code, trace = fail.catch(function() open_all(set) return true end)
   if ok then return set end
   set:close()
   fail.throw(message, code, trace)
 end
 
-function Set:close()
+function Opened:close()
   for i = #self.handles, 1, -1 do self.handles[i]:close() end
   self.handles = {}
 end
-Set.__close = Set.close
+Opened.__close = Opened.close
 
 -- The last byte of [from, to) that is not zero, or nil.
 local function last_byte(dev, from, to)
@@ -178,11 +113,11 @@ end
 --- How much of a disk the set needs: the partitions, what is used outside of them, and room for a
 --- GPT's backup; and what needs it.
 ---@return integer bytes, string what
-function Set:need()
+function Opened:need()
   local m = self.manifest
   if not self.edit then return m.source.size_bytes, 'it has no partition table' end
   local need, what = layout.end_of(m.partitions), 'a partition ends there'
-  local ranges = layout.outside(m.source.size_bytes, self.outside)
+  local ranges = layout.outside(m.source.size_bytes, self.inside)
   for number = self.regions_known.chunks - 1, 0, -1 do
     local chunk = try(self.regions:chunk(number))
     if chunk.offset + chunk.length <= need then break end

@@ -83,16 +83,22 @@ function M.image(path, how)
   return judge(result, opened)
 end
 
---- Run a checked job.
+--- Raise what has no meaning without --quick.
 ---@param job table
----@param report table
----@return table result
-function M.run(job, report)
+function M.check_sample(job)
   for _, name in ipairs { 'sample', 'seed' } do
     if job.given[name] and not job.quick then
       fail.raise('usage', '%s has no meaning without quick', name)
     end
   end
+end
+
+--- Run a checked job.
+---@param job table
+---@param report table
+---@return table result
+function M.run(job, report)
+  M.check_sample(job)
   local percent = job.quick and job.sample or 100
   if job.dry_run then
     return { action = 'verify', dry_run = true, image = job.source, sample_percent = percent,

@@ -75,32 +75,4 @@ function M.end_of(partitions)
   return last
 end
 
---- The partition of a set that a word names: its number, GUID, mount point or label; or nil and
---- what is wrong.
----@param partitions table[] of a manifest
----@param word string
----@return table? partition, string? message
-function M.find(partitions, word)
-  local found, names = {}, {}
-  local number = word:match('^%d+$') and math.tointeger(tonumber(word))
-  for _, part in ipairs(partitions) do
-    local fs = part.file_system or {}
-    names[#names + 1] = tostring(part.index)
-    if part.image and (part.index == number or part.guid == word:lower()
-      or part.mount_point == word or part.name == word or fs.label == word) then
-      found[#found + 1] = part
-    end
-  end
-  if #found == 1 then return found[1] end
-  if #found > 1 then
-    -- A number is a number first: a label that looks like one gives way.
-    for _, part in ipairs(found) do
-      if part.index == number then return part end
-    end
-    return nil, ("'%s' names %d partitions of the set"):format(word, #found)
-  end
-  return nil, ("the set has no partition with an image that '%s' names (it has %s)"):format(word,
-    table.concat(names, ', '))
-end
-
 return M

@@ -123,6 +123,40 @@ function RESULT.restore(r)
 end
 RESULT.export = RESULT.restore
 
+local function grown_line(g)
+  if g.new_bytes == g.old_bytes then return '  there is no room to grow the last partition' end
+  return ('  the last partition has %s now, it had %s%s'):format(size.human(g.new_bytes),
+    size.human(g.old_bytes), g.file_system and '; ' .. g.file_system or '')
+end
+
+local function ids_lines(ids)
+  local lines = { ('  new disk ID %s, it was %s'):format(ids.new, ids.old) }
+  for _, part in ipairs(ids.partitions) do
+    lines[#lines + 1] = ('  new GUID of partition %d: %s, it was %s'):format(part.index, part.new,
+      part.old)
+  end
+  lines[#lines + 1] = '  what names the old ones has to be changed: boot loaders, firmware boot'
+    .. ' entries, PARTUUID in fstab'
+  return lines
+end
+
+RESULT['restore-physical'] = function(r)
+  local text = RESULT.restore(r)
+  if r.dry_run then return text end
+  local lines = { text }
+  if r.grown then lines[#lines + 1] = grown_line(r.grown) end
+  if r.ids then append(lines, ids_lines(r.ids)) end
+  if r.undo_dir then lines[#lines + 1] = '  undo copies are in ' .. r.undo_dir end
+  return table.concat(lines, '\n')
+end
+RESULT['restore-set'] = RESULT['restore-physical']
+RESULT.clone = RESULT['restore-physical']
+
+-- What sets say is a file of its own.
+for _, action in ipairs { 'backup-disk', 'volumes', 'verify-set' } do
+  RESULT[action] = function(r) return require('imgtool.report.set').result(r) end
+end
+
 function RESULT.repair(r)
   local what = {}
   if r.head_copied then what[#what + 1] = 'its head was lost, the copy was used' end
@@ -169,8 +203,10 @@ function M.table(rows, right)
   return table.concat(lines, '\n')
 end
 
--- Rows of an information page; nil and '' are left out.
-local function pairs_of(rows)
+--- Lines of an information page; nil and '' are left out.
+---@param rows any[][] a word and a value each
+---@return string[]
+function M.pairs(rows)
   local lines = {}
   for _, row in ipairs(rows) do
     if row[2] ~= nil and row[2] ~= '' then
@@ -180,7 +216,8 @@ local function pairs_of(rows)
   return lines
 end
 
-local function joined(...)
+--- What is known of some values, with commas.
+function M.joined(...)
   local parts = {}
   for i = 1, select('#', ...) do
     local value = select(i, ...)
@@ -199,16 +236,16 @@ function M.info(i)
   local source, map = object(head.source), object(head.map)
   local part, fs, disk = object(source.partition), object(source.file_system), object(source.disk)
   local settings = object(head.settings)
-  local lines = pairs_of {
+  local lines = M.pairs {
     { 'image', i.image }, { 'format', i.version }, { 'uuid', i.uuid },
-    { 'created', joined(time.iso(i.created_s), head.tool) }, { 'host', head.host },
-    { 'source', joined(source.path, source.kind, source.model, source.serial, source.wwn) },
+    { 'created', M.joined(time.iso(i.created_s), head.tool) }, { 'host', head.host },
+    { 'source', M.joined(source.path, source.kind, source.model, source.serial, source.wwn) },
     { 'size', ('%s (%d bytes), sectors %d/%d'):format(size.human(i.source_bytes), i.source_bytes,
       i.logical_bytes, i.physical_bytes) },
-    { 'disk', joined(disk.table, disk.id) },
-    { 'partition', joined(part.number, part.name, part.guid, part.type) },
-    { 'file system', joined(fs.type, fs.label, fs.uuid) },
-    { 'map', joined(map.kind, map.reason, map.note) },
+    { 'disk', M.joined(disk.table, disk.id) },
+    { 'partition', M.joined(part.number, part.name, part.guid, part.type) },
+    { 'file system', M.joined(fs.type, fs.label, fs.uuid) },
+    { 'map', M.joined(map.kind, map.reason, map.note) },
     { 'settings', ('level %s, %s, blocks of %s, chunks of %s'):format(settings.level or '?', i.hash,
       size.exact(i.block_bytes), size.exact(i.chunk_bytes)) },
     { 'kinds', kinds(i) },

@@ -45,7 +45,7 @@ local function option_of(field, action)
   return entry
 end
 
---- The arguments of a command for one action of the schema: operands for source and target, the
+--- The arguments of a command for one action of the schema: operands for what may be one, the
 --- options of all fields but those in `except`, then `more`.
 ---@param action string
 ---@param except? table<string, boolean>
@@ -55,10 +55,11 @@ function M.of_action(action, except, more)
   local operands, options = {}, {}
   for _, field in ipairs(schema.fields_of(action)) do
     if not (except and except[field.name]) then
-      if field.name == 'source' or field.name == 'target' then
+      if schema.of(field.operand, action) then
         local entry = option_of(field, action)
         operands[#operands + 1] = { name = field.name .. '_operand', field_name = field.name,
-          operand = entry.argname, doc = entry.doc, convert = entry.convert }
+          operand = entry.argname, doc = entry.doc, convert = entry.convert,
+          unless = schema.of(field.unless, action) }
         entry.doc = ('The same as %s.'):format(entry.argname)
         options[#options + 1] = entry
       elseif field.flags then
@@ -73,6 +74,20 @@ function M.of_action(action, except, more)
   end
   table.move(options, 1, #options, #operands + 1, operands)
   return table.move(more or {}, 1, #(more or {}), #operands + 1, operands)
+end
+
+--- The options of some fields of an action, then `more`.
+---@param action string
+---@param names string[]
+---@param more table[]
+---@return table[]
+function M.of_fields(action, names, more)
+  local options, wanted = {}, {}
+  for _, name in ipairs(names) do wanted[name] = true end
+  for _, field in ipairs(schema.fields_of(action)) do
+    if wanted[field.name] then options[#options + 1] = option_of(field, action) end
+  end
+  return table.move(more, 1, #more, #options + 1, options)
 end
 
 --- All arguments of a command, with those that every command takes.
@@ -167,9 +182,11 @@ local function improve(message, command)
   return ("unknown option '%s'%s"):format(wrong, nearest.hint(wrong, names))
 end
 
--- Operands fill what no option gave, in their order.
+-- Operands fill what no option gave, in their order. With `instead`, an option of another way to
+-- use the command, none is needed.
 local function place_operands(command, values)
   local operands, fields = {}, {}
+  local other = command.instead and values[command.instead] ~= nil
   for _, entry in ipairs(command.args) do
     if entry.operand and entry.field_name then
       operands[#operands + 1] = values[entry.name]
@@ -183,7 +200,9 @@ local function place_operands(command, values)
       values[entry.field_name] = operands[next_operand]
       next_operand = next_operand + 1
     end
-    if values[entry.field_name] == nil then return nil, ('%s is missing'):format(entry.operand) end
+    if values[entry.field_name] == nil and not other then
+      return nil, ('%s is missing'):format(entry.operand)
+    end
   end
   if next_operand <= #operands then
     return nil, ("unexpected argument '%s'"):format(operands[next_operand])
