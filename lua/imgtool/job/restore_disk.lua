@@ -76,7 +76,7 @@ local function pieces_of(set, t)
       what = what, left = t.left }
   end
   if set.edit then
-    local limit = math.min(set.manifest.source.size_bytes, t.dev:size())
+    local limit = math.min(set.manifest.source.size_bytes, t.target.size_bytes)
     for _, range in ipairs(layout.outside(limit, set.inside)) do
       add(set.regions, set.regions_known, range.offset, range.length, range.offset,
         'what lies outside the partitions')
@@ -97,7 +97,7 @@ end
 -- Change the table as it is to be on the target: nothing is written yet.
 local function prepare_table(c, set, t)
   if not set.edit then return end
-  if t.dev:size() ~= set.manifest.source.size_bytes then try(set.edit:fit(t.dev:size())) end
+  if t.target.size_bytes ~= set.manifest.source.size_bytes then try(set.edit:fit(t.target.size_bytes)) end
   if c.job.new_guids then try(set.edit:new_ids()) end
   if c.job.grow_last then t.grown = try(set.edit:grow_last()) end
 end
@@ -131,7 +131,7 @@ end
 local function result_of(c, set, t, sum)
   local m = set.manifest
   sum.action, sum.image, sum.target, sum.uuid = c.job.action, set.path, c.job.target, m.uuid
-  sum.length, sum.offset, sum.table = t.dev:size(), 0, m.table.type
+  sum.length, sum.offset, sum.table = t.target.size_bytes, 0, m.table.type
   sum.only_changed, sum.partitions = c.job.only_changed or nil, #set.parts
   sum.grown = t.grown
   if sum.code ~= 0 then

@@ -90,8 +90,9 @@ local function last_byte(dev, from, to)
   while to > from do
     local n = math.min(PIECE, to - from)
     local bytes = try(dev:read(to - n, n))
-    local trimmed = bytes:find('%z*$')
-    if trimmed > 1 then return to - n + trimmed - 2 end
+    -- Greedy, and back from the end: linear.
+    local used = bytes:match('^.*[^%z]')
+    if used then return to - n + #used - 1 end
     to = to - n
   end
 end
