@@ -51,4 +51,11 @@ describe('imgtool.policy.layout', function()
     assert.equal(1, layout.touched(PARTS, { range(0, 101) }).index)
     assert.equal(5, layout.touched(PARTS, { range(259, 1) }).index)
   end)
+
+  it('knows how much room the backup of a GPT takes', function()
+    local areas = { range(0, 512), range(512, 512), range(1024, 16384), range(9000064, 16384),
+      range(9016448, 512) }
+    assert.equal(8016896, layout.with_backup(8000000, areas, 512))
+    assert.equal(8017408, layout.with_backup(8000001, areas, 512))
+  end)
 end)

@@ -2,8 +2,11 @@
 --- has no partition table and a file its partial name, so that what was interrupted is not taken for
 --- complete (docs/SAFETY.md, R4 and R7).
 local device = require 'img.device'
+local disk = require 'img.disk'
 local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
+local grow = require 'imgtool.job.grow'
+local json = require 'imgtool.util.json'
 local output = require 'imgtool.job.output'
 local sys = require 'img.sys'
 local undo = require 'imgtool.job.undo'
@@ -47,6 +50,7 @@ function M.open(c, target)
   end
   t.out = output.open(target.partial, target.partial_exists and 'restart' or 'create')
   t.dev, t.free, t.is_zero = t.out.device, 'leave', true
+  try(t.dev:set_sector_bytes(target.logical_bytes))
   t.left = target.partial .. ' is incomplete'
   return t
 end
@@ -67,6 +71,21 @@ function Target:begin()
   try(self.dev:flush())
 end
 
+--- The partition table that is on the target now, and what its identities were before.
+---@param before img.Table of the source
+---@return {old: string, new: string, partitions: {index: integer, old: string, new: string}[]}
+function Target:new_ids(before)
+  local now = try(disk.read(self.dev))
+  local ids = { old = before.id, new = now.id, partitions = json.array {} }
+  for i, part in ipairs(now.partitions) do
+    if part.guid ~= '' then
+      ids.partitions[#ids.partitions + 1] = { index = part.index, new = part.guid,
+        old = before.partitions[i].guid }
+    end
+  end
+  return ids
+end
+
 --- All is written and durable: a file gets its name, the kernel reads a disk's table. What could
 --- not be done after that is the result's verdict.
 ---@param result table
@@ -84,6 +103,27 @@ function Target:finish(result)
   if not ok and result.code == 0 then
     result.code = code
     result.message = message .. '; the data is complete, partprobe shows the new partitions'
+  end
+end
+
+--- The last partition was extended, and the target is closed: so grows its file system. A tool that
+--- fails is the result's verdict; the data is restored all the same.
+---@param target table facts
+---@param result table
+---@param fs string
+function M.grow(target, result, fs)
+  local grown = result.grown
+  if grown.new_bytes == grown.old_bytes then return end
+  if target.type ~= 'block' then
+    grown.file_system = 'its file system has its old size'
+    return
+  end
+  local said, message, code = grow.file_system(target.name, grown, fs)
+  grown.file_system = said
+  if not said and result.code == 0 then
+    result.code = code
+    result.message = ('the disk is restored, but the file system of its last partition did not'
+      .. ' grow: %s'):format(message)
   end
 end
 

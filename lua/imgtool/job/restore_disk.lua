@@ -2,6 +2,7 @@
 --- data first, the partition table last (docs/SAFETY.md, R4).
 local confirm = require 'imgtool.job.confirm'
 local disk_target = require 'imgtool.job.disk_target'
+local disk_write = require 'imgtool.job.disk_write'
 local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local layout = require 'imgtool.policy.layout'
@@ -11,8 +12,6 @@ local set_open = require 'imgtool.job.set_open'
 local write = require 'imgtool.job.write'
 
 local M = {}
-
-local try = fail.try
 
 -- What policy/safety_disk.lua asks about a set.
 local function set_facts(set)
@@ -74,6 +73,7 @@ local function pieces_of(set, t)
     out[#out + 1] = { image = image, known = known, target = t.dev, offset = offset,
       length = length, target_offset = target_offset, free = t.free, is_zero = t.is_zero,
       what = what, left = t.left }
+    return out[#out]
   end
   if set.edit then
     local limit = math.min(set.manifest.source.size_bytes, t.target.size_bytes)
@@ -88,73 +88,33 @@ local function pieces_of(set, t)
       add(x.image, x.known, head, x.part.size_bytes - head, x.part.start_bytes + head, x.what)
     end
     if head > 0 then
-      add(x.image, x.known, 0, head, x.part.start_bytes, 'the beginning of ' .. x.what)
+      add(x.image, x.known, 0, head, x.part.start_bytes,
+        'the beginning of ' .. x.what).is_head = true
     end
   end
   return out
 end
 
--- Change the table as it is to be on the target: nothing is written yet.
-local function prepare_table(c, set, t)
-  if not set.edit then return end
-  if t.target.size_bytes ~= set.manifest.source.size_bytes then try(set.edit:fit(t.target.size_bytes)) end
-  if c.job.new_guids then try(set.edit:new_ids()) end
-  if c.job.grow_last then t.grown = try(set.edit:grow_last()) end
-end
-
--- Data, then the table; each durable before the next.
-local function write_all(c, set, t)
-  local sum = {}
-  local pieces = pieces_of(set, t)
-  for _, piece in ipairs(pieces) do
-    if piece.what:find('^the beginning of') then try(t.dev:flush()) end
-    write.add(sum, write.range(c, piece))
-  end
-  try(t.dev:flush())
-  if set.edit then
-    try(set.edit:write(t.dev))
-    try(t.dev:flush())
-  end
-  return sum, pieces
-end
-
-local function read_back(c, set, t, pieces)
-  local found = {}
-  for _, piece in ipairs(pieces) do write.add(found, write.compare(c, piece)) end
-  if set.edit then
-    local ok, message, code = set.edit:compare(t.dev)
-    if not ok and found.code == 0 then found.code, found.message = code, message end
-  end
-  return found
-end
-
-local function result_of(c, set, t, sum)
+local function result_of(c, set, target, sum)
   local m = set.manifest
   sum.action, sum.image, sum.target, sum.uuid = c.job.action, set.path, c.job.target, m.uuid
-  sum.length, sum.offset, sum.table = t.target.size_bytes, 0, m.table.type
+  sum.length, sum.offset, sum.table = target.size_bytes, 0, m.table.type
   sum.only_changed, sum.partitions = c.job.only_changed or nil, #set.parts
-  sum.grown = t.grown
-  if sum.code ~= 0 then
+  if sum.loss_count > 0 then
     sum.message = ('%s: %d bytes in %d places are damaged or bad in the images, and zeros in %s')
       :format(set.path, sum.loss_bytes, sum.loss_count, c.job.target)
   end
   return sum
 end
 
--- The whole of it, to a target that is open.
-local function to_target(c, set, t)
-  prepare_table(c, set, t)
-  t:begin()
-  local sum, pieces = write_all(c, set, t)
-  local result = result_of(c, set, t, sum)
-  if c.job.verify_after then
-    result.verified = read_back(c, set, t, pieces)
-    if result.code == 0 and result.verified.code ~= 0 then
-      result.code, result.message = result.verified.code, result.verified.message
+-- The file system of the partition that was extended, by the manifest.
+local function last_fs(set, grown)
+  for _, x in ipairs(set.parts) do
+    if x.part.start_bytes == grown.start_bytes then
+      return x.part.file_system and x.part.file_system.type or ''
     end
   end
-  t:finish(result)
-  return result
+  return ''
 end
 
 --- Run a checked job.
@@ -168,8 +128,17 @@ function M.run(job, report)
   local decision, target = decide(c, set)
   if job.dry_run then return restore.planned(job, decision) end
   restore.insist(job, decision, report)
-  local t <close> = disk_target.open(c, target)
-  return to_target(c, set, t)
+  local result
+  do
+    local t <close> = disk_target.open(c, target)
+    result = disk_write.run(c, t, {
+      edit = set.edit, found = set.found, size_bytes = set.manifest.source.size_bytes,
+      pieces = function() return pieces_of(set, t) end, write = write.range,
+      compare = write.compare,
+    })
+  end
+  if result.grown then disk_target.grow(target, result, last_fs(set, result.grown)) end
+  return result_of(c, set, target, result)
 end
 
 return M

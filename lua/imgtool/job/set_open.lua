@@ -85,8 +85,12 @@ function Opened:close()
 end
 Opened.__close = Opened.close
 
--- The last byte of [from, to) that is not zero, or nil.
-local function last_byte(dev, from, to)
+--- The last byte of [from, to) that is not zero, or nil.
+---@param dev img.Device
+---@param from integer
+---@param to integer
+---@return integer?
+function M.last_byte(dev, from, to)
   while to > from do
     local n = math.min(PIECE, to - from)
     local bytes = try(dev:read(to - n, n))
@@ -105,7 +109,7 @@ local function used_in_chunk(set, chunk, ranges, low)
     for k = #ranges, 1, -1 do
       local from = math.max(entry.offset, ranges[k].offset, low)
       local to = math.min(entry.offset + entry.length, ranges[k].offset + ranges[k].length)
-      local last = entry.kind == 'data' and from < to and last_byte(set.regions_dev, from, to)
+      local last = entry.kind == 'data' and from < to and M.last_byte(set.regions_dev, from, to)
       if last then return last end
     end
   end
@@ -128,13 +132,11 @@ function Opened:need()
       break
     end
   end
-  if m.table.type ~= 'gpt' then return need, what end
-  local sector = m.source.logical_bytes
-  for _, area in ipairs(self.areas) do
-    -- The backup of the GPT: both its pieces lie behind the middle of the disk.
-    if area.offset > m.source.size_bytes // 2 then need = need + area.length end
+  if m.table.type == 'gpt' then
+    return layout.with_backup(need, self.areas, m.source.logical_bytes),
+      what .. ', and the backup of the GPT'
   end
-  return (need + sector - 1) // sector * sector, what .. ', and the backup of the GPT'
+  return need, what
 end
 
 return M

@@ -77,7 +77,8 @@ end
 
 -- ---- The result ----
 
-local SUMS = { 'data_bytes', 'zero_bytes', 'free_bytes', 'bad_bytes', 'file_bytes' }
+local SUMS = { 'data_bytes', 'zero_bytes', 'free_bytes', 'bad_bytes', 'bad_range_bytes',
+  'file_bytes' }
 
 local function image_result(set, entry, done)
   local member = set.images[entry.n]
@@ -87,7 +88,8 @@ local function image_result(set, entry, done)
     root = member.root, source_bytes = member.source_bytes, map = member.map.kind,
     reason = member.map.reason, file_bytes = member.file_bytes, data_bytes = member.data_bytes,
     zero_bytes = member.zero_bytes, free_bytes = member.free_bytes, bad_bytes = member.bad_bytes,
-    bad_range_count = member.bad_range_count, verified = done.verified,
+    bad_range_bytes = member.bad_range_bytes, bad_range_count = member.bad_range_count,
+    verified = done.verified,
     fs = entry.fs.type ~= '' and entry.fs.type or nil,
   }
 end
@@ -122,10 +124,10 @@ local function add_image(set, result, entry, done)
   result.images[#result.images + 1] = one
   for _, key in ipairs(SUMS) do result[key] = result[key] + one[key] end
   result.elapsed_ns = result.elapsed_ns + one.elapsed_ns
-  if one.bad_bytes > 0 and result.code == 0 then
+  if one.bad_range_count > 0 and result.code == 0 then
     result.code = sys.codes.bad_sectors
     result.message = ('%s: %d bytes in %d ranges could not be read, and are recorded as bad')
-      :format(entry.what, one.bad_bytes, one.bad_range_count)
+      :format(entry.what, one.bad_range_bytes, one.bad_range_count)
   end
 end
 

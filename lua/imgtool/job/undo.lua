@@ -1,9 +1,11 @@
 --- Undo copies of what a restore overwrites: the first and last MiB of a device, its partition table
 --- as text for sfdisk, and the facts, in a directory of their own (docs/SAFETY.md, R4).
 local device = require 'img.device'
+local disk = require 'img.disk'
 local fail = require 'imgtool.util.fail'
 local json = require 'imgtool.util.json'
 local lfs = require 'lfs'
+local sfdisk = require 'imgtool.util.sfdisk'
 local sys = require 'img.sys'
 
 local M = {}
@@ -58,17 +60,26 @@ local function write_file(path, bytes)
   try(out:flush())
 end
 
+-- The partition table as text for sfdisk; nil where there is none that can be read: its sectors are
+-- in the copies all the same.
+local function table_text(dev, target)
+  if target.kind == 'partition' then return nil end
+  local found = disk.read(dev)
+  if not found or found.table == 'none' then return nil end
+  return sfdisk.dump(found, target.path) .. '\n'
+end
+
 --- Keep copies; durable when this returns. Fails when one can't be kept.
 ---@param dev img.Device
 ---@param target table facts, undo_dir among them
----@param dump string? the partition table as text
-function M.keep(dev, target, dump)
+function M.keep(dev, target)
   local dir, size = target.undo_dir, dev:size()
   local edge = math.min(EDGE, size)
   make_directories(dir)
   write_file(dir .. '/first.MiB', try(dev:read(0, edge)))
   write_file(dir .. '/last.MiB', try(dev:read(size - edge, edge)))
-  if dump then write_file(dir .. '/table.sfdisk', dump) end
+  local text = table_text(dev, target)
+  if text then write_file(dir .. '/table.sfdisk', text) end
   write_file(dir .. '/facts.json', json.encode(target) .. '\n')
   try(sys.sync_directory(dir))
 end

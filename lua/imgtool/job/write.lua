@@ -71,6 +71,19 @@ function M.range(c, part)
   }
 end
 
+-- The verdict of a job that read a target back.
+local function found_by(handle, c, piece, strategy)
+  local now, done, message, code = wait.wait(handle, 'verify ' .. piece.what, c.report, strategy)
+  if not done and not (code == sys.codes.target_io and now.bad_count > 0) then
+    fail.throw(('reading %s back: %s'):format(piece.target:name(), message), code)
+  end
+  return {
+    same_bytes = now.same_bytes, elapsed_ns = now.elapsed_ns, losses = verify.losses(handle),
+    loss_count = now.bad_count, loss_bytes = now.bad_bytes, code = done and 0 or code,
+    message = not done and message or nil,
+  }
+end
+
 --- Read a range back and hold it against the image's hashes: what was found, whose code is 0 or
 --- says that something differs.
 ---@param c {job: table, report: table}
@@ -80,16 +93,56 @@ function M.compare(c, part)
   local how, settings = settings_of(c, part)
   how.free_is_zero = part.free == 'zero' and not part.is_zero
   local handle <close> = try(pipeline.compare(how))
-  local now, done, message, code = wait.wait(handle, 'verify ' .. part.what, c.report,
-    wait.strategy(c.job, settings))
-  if not done and not (code == sys.codes.target_io and now.bad_count > 0) then
-    fail.throw(('reading %s back: %s'):format(part.target:name(), message), code)
+  return found_by(handle, c, part, wait.strategy(c.job, settings))
+end
+
+-- The unit in which a copy is written and remembered as a hash.
+local CLONE_BLOCK <const> = 1 << 20
+
+--- Copy a range of a device: what was done, as M.range. The job stays open in the piece for
+--- M.check_clone; whoever made the piece closes it (piece.handle).
+---
+--- piece: source and target (devices of one length), map, known (source_bytes, block_bytes), free,
+--- is_zero, what, left; has_head: its beginning is written by another piece, later.
+---@param c {job: table, report: table}
+---@param piece table
+---@return table done
+function M.clone(c, piece)
+  local job = c.job
+  local settings = verify.settings(job, piece.known)
+  piece.handle = try(pipeline.clone {
+    source = piece.source, map = piece.map, target = piece.target, block_bytes = CLONE_BLOCK,
+    free = piece.free, target_is_zero = piece.is_zero, on_read_error = job.on_read_error,
+    read_retries = job.read_retries, workers = settings.workers, depth = settings.depth,
+    max_bytes_per_s = job.max_throughput, stall_s = job.stall_timeout,
+  })
+  local now, done, message, code = wait.wait(piece.handle, piece.what, c.report,
+    wait.strategy(job, settings))
+  if not done and code ~= sys.codes.bad_sectors then
+    fail.throw(('%s; %s'):format(message, piece.left), code)
   end
   return {
-    same_bytes = now.same_bytes, elapsed_ns = now.elapsed_ns, losses = verify.losses(handle),
+    data_bytes = now.data_bytes, zero_bytes = now.zero_bytes, free_bytes = now.free_bytes,
+    elapsed_ns = now.elapsed_ns, losses = verify.losses(piece.handle),
     loss_count = now.bad_count, loss_bytes = now.bad_bytes, code = done and 0 or code,
     message = not done and message or nil,
   }
+end
+
+--- Read a copied range back and hold it against what was written; as M.compare.
+---@param c {job: table, report: table}
+---@param piece table
+---@return table found
+function M.check_clone(c, piece)
+  local settings = verify.settings(c.job, piece.known)
+  local handle <close> = try(pipeline.clone_check {
+    clone = piece.handle, target = piece.target,
+    -- A piece whose beginning is another one has data where its map says free.
+    free_is_zero = piece.free == 'zero' and not piece.is_zero and not piece.has_head,
+    workers = settings.workers, depth = settings.depth, max_bytes_per_s = c.job.max_throughput,
+    stall_s = c.job.stall_timeout,
+  })
+  return found_by(handle, c, piece, wait.strategy(c.job, settings))
 end
 
 --- Add what was done for one range to a sum, which begins as an empty table.

@@ -75,4 +75,15 @@ function M.end_of(partitions)
   return last
 end
 
+--- How large a disk must be for `need` bytes and the backup of a GPT behind them: its header and
+--- entries are as long as those of the first copy, the last two of the table's areas.
+---@param need integer
+---@param areas {offset: integer, length: integer}[] of img.DiskEdit
+---@param sector_bytes integer
+---@return integer
+function M.with_backup(need, areas, sector_bytes)
+  local bytes = need + areas[#areas].length + areas[#areas - 1].length
+  return (bytes + sector_bytes - 1) // sector_bytes * sector_bytes
+end
+
 return M

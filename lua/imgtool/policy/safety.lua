@@ -63,7 +63,7 @@ end
 ---@param target table
 function M.check_never(d, target)
   if target.is_image then
-    refuse(d, 'R5', nil, '%s is the image itself', target.path)
+    refuse(d, 'R5', nil, '%s is %s', target.path, target.is_what or 'the image itself')
   elseif target.holds_image then
     refuse(d, 'R5', nil, '%s holds %s', target.path, target.holds_what or 'the image')
   end

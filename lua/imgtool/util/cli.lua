@@ -196,11 +196,12 @@ local function place_operands(command, values)
   end
   local next_operand = 1
   for _, entry in ipairs(fields) do
-    if values[entry.field_name] == nil and operands[next_operand] ~= nil then
+    local stands_in = entry.unless and values[entry.unless] ~= nil
+    if values[entry.field_name] == nil and operands[next_operand] ~= nil and not stands_in then
       values[entry.field_name] = operands[next_operand]
       next_operand = next_operand + 1
     end
-    if values[entry.field_name] == nil and not other then
+    if values[entry.field_name] == nil and not other and not stands_in then
       return nil, ('%s is missing'):format(entry.operand)
     end
   end
