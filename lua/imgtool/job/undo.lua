@@ -22,12 +22,18 @@ local function default_dir()
   return (os.getenv 'HOME' or '.') .. '/.local/state/imgtool/undo'
 end
 
---- The directory for the copies of one device, now.
+--- The directory for the copies of one device, now; one that is not there.
 ---@param dir string? as asked for
 ---@param name string kernel name
 ---@return string
 function M.place(dir, name)
-  return ('%s/%s-%s'):format(dir or default_dir(), os.date '!%Y%m%dT%H%M%SZ', name)
+  local path = ('%s/%s-%s'):format(dir or default_dir(), os.date '!%Y%m%dT%H%M%SZ', name)
+  local free, n = path, 1
+  while lfs.attributes(free, 'mode') do
+    n = n + 1
+    free = ('%s-%d'):format(path, n)
+  end
+  return free
 end
 
 --- The nearest directory on the way to a path that is there.
