@@ -176,6 +176,9 @@ struct box *opts_need_box(const struct opts *o, const char *name, const struct b
 struct layout_head;
 /* Set the fields of img.Head in the table on top of the stack. */
 void set_head(lua_State *L, const struct layout_head *h);
+struct map;
+/* The digest of a map's encoding, as HEAD has it: XXH3_BYTES. */
+int map_digest(const struct map *m, uint8_t *out, struct err *e);
 /* Is the writer of this box used by a job that still runs? */
 bool writer_is_busy(const struct box *writer);
 /* The head that a writer's box was made with; lives as long as the box. */

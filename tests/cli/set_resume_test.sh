@@ -93,10 +93,26 @@ sfdisk -q --disk-id "$TMP/changed.img" 99999999-9999-4999-8999-999999999999
 refuses "disk id is '99999999" 'another disk' \
 	"$IMGTOOL" backup-disk --resume "$TMP/changed.img" "$set"
 cp "$disk" "$TMP/changed.img"
+cp "$TMP/part.ext4" "$TMP/part.keep"
 tune2fs -f -U random "$TMP/part.ext4" >/dev/null 2>&1
 put "$TMP/part.ext4" "$TMP/changed.img" 1
 refuses 'file system UUID is' 'another file system in a partition that is complete' \
 	"$IMGTOOL" backup-disk --resume "$TMP/changed.img" "$set"
+# The same file system with one file more: only its map tells.
+debugfs -w -R "write $TMP/small/random more" "$TMP/part.keep" >/dev/null 2>&1
+cp "$disk" "$TMP/changed.img"
+put "$TMP/part.keep" "$TMP/changed.img" 1
+USED="--created $CREATED --uuid $UUID --chunk-size 1M"
+# shellcheck disable=SC2086
+"$IMGTOOL" backup-disk -q $USED "$disk" "$TMP/used"
+mv "$set" "$TMP/aside"
+cp -r "$TMP/used" "$set"
+rm "$set/backup.manifest.json" "$set/part-4.img.zst"
+jq -c '.settings |= del(.mode)' "$TMP/state" >"$set/backup.state.json"
+refuses 'file system has changed since' 'a file system that was written to meanwhile' \
+	"$IMGTOOL" backup-disk --resume "$TMP/changed.img" "$set"
+rm -r "$set"
+mv "$TMP/aside" "$set"
 cp "$set/part-2.img.zst" "$set/part-1.img.zst"
 refuses 'part-1.img.zst is no image of this set' 'an image that is not its own' resume_set
 between

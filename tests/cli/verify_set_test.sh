@@ -33,6 +33,10 @@ fresh
 check 'a good set' "$IMGTOOL" verify-set "$set"
 check_grep '^.*/set: OK$' "$TMP/out" 'is OK'
 check_eq "$(grep -c ': OK, ' "$TMP/out")" 5 'and so is each image'
+cp "$set/part-1.img.zst" "$set/part-9.img.zst"
+check 'an image too many' "$IMGTOOL" verify-set --quick "$set"
+check_grep 'part-9.img.zst is no part of the set' "$TMP/err" 'is told'
+rm "$set/part-9.img.zst"
 check '--quick' "$IMGTOOL" verify-set --quick --sample 20 --seed 7 --json "$set"
 events verify-set <"$TMP/out" >"$TMP/quick"
 check_eq "$(jq -c '[.sample_percent, .seed, .blocks_checked < .blocks / 2, .code]' "$TMP/quick")" \

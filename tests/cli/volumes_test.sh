@@ -42,6 +42,11 @@ check_fails 'is seen before anything is written' test -e "$TMP/x"
 check_status 9 'R8: a set is not replaced' "$IMGTOOL" image --volumes "$a,$b" --out-dir "$vol"
 check '--force replaces it' "$IMGTOOL" image -q --force --volumes "$a,$b" --out-dir "$vol"
 check_eq "$(jq '.volumes | length' "$vol/backup.manifest.json")" 2 'by the new one'
+cp "$a" "$vol/Win.img.zst"
+check_status 9 'R8: a source has the name of an image' "$IMGTOOL" image --force --volumes \
+	"$vol/Win.img.zst,$c" --out-dir "$vol"
+check_grep 'is the source itself' "$TMP/err" 'why'
+check 'and the old set is still one' "$IMGTOOL" info "$vol"
 check '--dry-run' "$IMGTOOL" image --dry-run --volumes "$a,$b" --out-dir "$TMP/x"
 check_grep '^ESP.img.zst ' "$TMP/out" 'prints the plan'
 check_fails 'and writes nothing' test -e "$TMP/x"

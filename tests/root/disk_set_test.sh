@@ -10,43 +10,53 @@ requires losetup sfdisk fdisk mkfs.ext4 mkfs.fat mcopy mkntfs ntfscp mkswap e2fs
 set=$TMP/set
 
 # ---- Every table, every sector size ----
-for kind in gpt dos; do
-	for sector in 512 4096; do
-		[ "$kind $sector" != 'dos 512' ] || continue # tests/cli/backup_disk_test.sh has it
-		what="$kind $sector"
-		make_disk "$TMP/disk.img" $kind $sector
-		loop_of "$TMP/disk.img" --sector-size $sector
-		disk=$LOOP
-		rm -rf "$set"
-		check "$what: backup-disk" "$IMGTOOL" backup-disk -q "$disk" "$set"
-		check_eq "$(jq -c '[.source.kind, .source.logical_bytes]' "$set/backup.manifest.json")" \
-			"[\"loop\",$sector]" "$what: the sectors are the device's"
-		check_eq "$(jq -r '.partitions[] | [.index, .start_bytes, .size_bytes] | join(" ")' \
-			"$set/backup.manifest.json")" "$(sfdisk --json "$disk" | jq -r --arg s $sector \
-			'.partitiontable.partitions[] | [(.node | match("p([0-9]+)$").captures[0].string),
-				.start * ($s | tonumber), .size * ($s | tonumber)] | join(" ")')" \
-			"$what: partitions are those of sfdisk"
-		check_eq "$("$IMGTOOL" dump-pt "$disk")" "$(sfdisk --dump "$disk" | sed 's/ *$//')" \
-			"$what: dump-pt is sfdisk's"
-		rebuild "$set" "$TMP/out.img"
-		loop_of "$TMP/out.img" --sector-size $sector
-		check_eq "$(sfdisk --dump "$LOOP" | sed "s|$LOOP|DISK|")" \
-			"$(sfdisk --dump "$disk" | sed "s|$disk|DISK|")" "$what: the same table again"
-		check "$what: which sfdisk takes" sfdisk --verify "$LOOP"
-		losetup --find --show -o $((1 << 20)) --sizelimit $((16 << 20)) "$TMP/out.img" >"$TMP/name"
-		part=$(cat "$TMP/name")
-		cleanup losetup -d "$part"
-		mkdir -p "$TMP/tree"
-		mount -o ro "$part" "$TMP/tree"
-		check "$what: its files" diff -r -x lost+found "$TMP/small" "$TMP/tree"
-		umount "$TMP/tree"
-		check "$what: verify-set" "$IMGTOOL" verify-set -q "$set"
-		if [ $sector = 4096 ]; then
-			check_status 2 "$what: --sector-size of a device" "$IMGTOOL" backup-disk \
-				--sector-size 512 "$disk" "$TMP/none"
-		fi
-	done
-done
+# lines FILTER: of jq on the set's manifest
+lines() {
+	jq -cr "$1" "$set/backup.manifest.json"
+}
+
+# partitions_of DEVICE SECTOR: index, start and size as sfdisk says, in bytes
+partitions_of() {
+	sfdisk --json "$1" | jq -r --argjson s "$2" '.partitiontable.partitions[] |
+		[(.node | match("p([0-9]+)$").captures[0].string), .start * $s, .size * $s] |
+		join(" ")'
+}
+
+# dump_as_disk DEVICE: sfdisk's dump with DISK for the device
+dump_as_disk() {
+	sfdisk --dump "$1" | sed "s|$1|DISK|; s/ *\$//"
+}
+
+check_disk() { # KIND SECTOR
+	local disk what="$1 $2"
+	make_disk "$TMP/disk.img" "$1" "$2"
+	loop_of "$TMP/disk.img" --sector-size "$2"
+	disk=$LOOP
+	rm -rf "$set"
+	check "$what: backup-disk" "$IMGTOOL" backup-disk -q "$disk" "$set"
+	check_eq "$(lines '[.source.kind, .source.logical_bytes]')" "[\"loop\",$2]" \
+		"$what: the sectors are the device's"
+	check_eq "$(lines '.partitions[] | [.index, .start_bytes, .size_bytes] | join(" ")')" \
+		"$(partitions_of "$disk" "$2")" "$what: partitions are those of sfdisk"
+	check_eq "$("$IMGTOOL" dump-pt "$disk" | sed "s|$disk|DISK|")" "$(dump_as_disk "$disk")" \
+		"$what: dump-pt is sfdisk's"
+	rebuild "$set" "$TMP/out.img"
+	loop_of "$TMP/out.img" --sector-size "$2"
+	check_eq "$(dump_as_disk "$LOOP")" "$(dump_as_disk "$disk")" "$what: the same table again"
+	check "$what: which sfdisk takes" sfdisk --verify "$LOOP"
+	loop_of "$TMP/out.img" --offset $((1 << 20)) --sizelimit $((16 << 20))
+	mkdir -p "$TMP/files"
+	mount -o ro "$LOOP" "$TMP/files"
+	check "$what: its files" diff -r -x lost+found "$TMP/small" "$TMP/files"
+	umount "$TMP/files"
+	check "$what: verify-set" "$IMGTOOL" verify-set -q "$set"
+	check_status 2 "$what: --sector-size of a device" "$IMGTOOL" backup-disk \
+		--sector-size 512 "$disk" "$TMP/none"
+}
+# An MBR with sectors of 512 bytes: tests/cli/backup_disk_test.sh
+check_disk gpt 512
+check_disk gpt 4096
+check_disk dos 4096
 
 # ---- A disk that fails: the file under it is cut ----
 make_disk "$TMP/failing.img" gpt 512
@@ -59,7 +69,7 @@ check_status 12 '--on-read-error zero' "$IMGTOOL" backup-disk --force --on-read-
 check_grep 'backup GPT is damaged' "$TMP/err" 'says what is odd about the table'
 # The swap area is data in its first 64 KiB only, and those can be read.
 check_eq "$(jq -c '[.regions, .partitions[].image] | map(.bad_range_bytes)' \
-	"$TMP/bad/backup.manifest.json")" '[1048576,0,0,0,0]' 'R9: exactly those are recorded as bad'
+	"$TMP/bad/backup.manifest.json")" '[1048576,0,0,0,0]' 'R9: those are recorded'
 check_eq "$(jq -c '.table | [.primary_valid, .backup_valid]' "$TMP/bad/backup.manifest.json")" \
 	'[true,false]' 'and the copy of the GPT that was lost'
 check 'verify-set' "$IMGTOOL" verify-set "$TMP/bad"
@@ -99,7 +109,7 @@ check_grep 'has changed since' "$TMP/err" 'why'
 "$IMGTOOL" list --json >"$TMP/list"
 check_eq "$(jq -r --arg path "$LOOP" 'select(.path == $path) |
 	[.fs_type, .fs_label, .fs_uuid, .in_use, .mounts[0]] | join(" ")' "$TMP/list")" \
-	"ext4 Live $(blkid -o value -s UUID "$LOOP") true $TMP/live" 'list: what a careful person needs'
+	"ext4 Live $(blkid -o value -s UUID "$LOOP") true $TMP/live" 'list: what it is'
 check_eq "$(jq -r --arg path "$LOOP" 'select(.path == $path) | .holders' "$TMP/list" |
 	grep -c "$TMP/live")" 1 'and what holds it'
 "$IMGTOOL" list >"$TMP/list"
@@ -114,7 +124,8 @@ if wait_node=$(for i in 1 2 3 4; do [ -b "${LOOP}p1" ] && echo yes && break; sle
 	[ -n "$wait_node" ]; then
 	mount_at "${LOOP}p1" "$TMP/p1" -o ro
 	check 'a mounted partition' "$IMGTOOL" backup-disk -q "$LOOP" "$TMP/nodes"
-	check_eq "$(jq -r '.partitions[0].mount_point' "$TMP/nodes/backup.manifest.json")" "$TMP/p1" \
+	m=$TMP/nodes/backup.manifest.json
+	check_eq "$(jq -r '.partitions[0].mount_point' "$m")" "$TMP/p1" \
 		'has its mount point in the manifest'
 	"$IMGTOOL" list --json >"$TMP/list"
 	check_eq "$(jq -r --arg path "${LOOP}p1" 'select(.path == $path) |

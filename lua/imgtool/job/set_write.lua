@@ -32,7 +32,7 @@ local function job_of(set, entry)
   job.uuid, job.created = disk_set.image_uuid(set.state.uuid, entry.n), set.state.created
   job.given.uuid, job.given.created = true, true
   job.resume = set.action == 'resume' and facts.type_of(naming.partial(job.target)) ~= 'none'
-  job.force = set.action == 'replace'
+  job.force = set.action ~= 'resume' and set.job.force
   return job
 end
 
@@ -50,6 +50,9 @@ local function check_kept(set, entry)
     tool = '', host = '', created_s = 0, path = '', identity = entry.known.identity,
     info = source:info(), fs = entry.fs,
   }, {}))
+  if same and known.map_digest ~= entry.map_digest then
+    same, reason = false, 'its file system has changed since'
+  end
   if not same then fail.raise('refused', 'resume %s: %s', path, reason) end
   try(opened:check_root())
 end

@@ -1,6 +1,8 @@
 --- Check a set: its manifest, its files and root hashes, then the blocks of each image.
 local fail = require 'imgtool.util.fail'
 local json = require 'imgtool.util.json'
+local lfs = require 'lfs'
+local naming = require 'imgtool.policy.naming'
 local open_set = require 'imgtool.job.set'
 local sys = require 'img.sys'
 local verify = require 'imgtool.job.verify'
@@ -52,6 +54,22 @@ local function check_image(set, found, how, result)
   result.images[#result.images + 1] = one
 end
 
+-- Images in the directory that the manifest does not know: of an older set, or put there by hand.
+local function note_strays(set, report)
+  local known = {}
+  for _, found in ipairs(set:images()) do known[found.image.file] = true end
+  local strays = {}
+  for name in lfs.dir(set.dir) do
+    if name:sub(-#naming.SUFFIX) == naming.SUFFIX and not known[name] then
+      strays[#strays + 1] = name
+    end
+  end
+  table.sort(strays)
+  for _, name in ipairs(strays) do
+    report:note(('%s is no part of the set'):format(set:path(name)))
+  end
+end
+
 --- Run a checked job.
 ---@param job table
 ---@param report table
@@ -73,6 +91,7 @@ function M.run(job, report)
     check_image(set, found, how, result)
     result.bad_range_bytes = result.bad_range_bytes + found.image.bad_range_bytes
   end
+  note_strays(set, report)
   local regions = result.images[1]
   if set.manifest.regions and regions.ok then
     local found, message, code = set:check_table()
