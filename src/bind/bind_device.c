@@ -436,6 +436,14 @@ static int m_set_size(lua_State *L)
 	return bind_result(L, dev_set_size(d, size, &e), &e);
 }
 
+static int m_reread_table(lua_State *L)
+{
+	struct dev *d = dev_of(check_device(L, 1));
+	struct err e = { 0 };
+
+	return bind_result(L, dev_reread_table(d, &e), &e);
+}
+
 static int m_set_sector_bytes(lua_State *L)
 {
 	uint64_t sector_bytes = arg_u64(L, 2);
@@ -480,6 +488,7 @@ static const luaL_Reg methods[] = {
 	{ "discard", m_discard },
 	{ "zero", m_zero },
 	{ "set_size", m_set_size },
+	{ "reread_table", m_reread_table },
 	{ "set_sector_bytes", m_set_sector_bytes },
 	{ "fault_count", m_fault_count },
 	{ "close", box_close_method },

@@ -48,6 +48,7 @@ enum box_kind {
 	BOX_CACHE,
 	BOX_SERVER,
 	BOX_MOUNT,
+	BOX_DISK_EDIT,
 	BOX_CHUNK,  /* a chunk's table, while it is turned into a Lua table */
 	BOX_HOLD,   /* nothing: keeps its parent's object alive */
 	BOX_MEMORY, /* malloc'ed */
@@ -102,8 +103,8 @@ struct box *box_memory(lua_State *L);
 /* Push a handle for a device; for those outside bind_device.c that open one. */
 struct box *box_new_device(lua_State *L);
 
-extern const struct box_class box_device, box_map, box_image, box_writer, box_job, box_lock, box_cache,
-	box_server, box_mount;
+extern const struct box_class box_device, box_map, box_image, box_writer, box_job, box_lock;
+extern const struct box_class box_disk_edit, box_cache, box_server, box_mount;
 
 /* Push a table of class words with the number of objects that are open, zeros left out. */
 void box_push_counts(lua_State *L);
@@ -178,6 +179,9 @@ struct box *opts_need_box(const struct opts *o, const char *name, const struct b
 struct layout_head;
 /* Set the fields of img.Head in the table on top of the stack. */
 void set_head(lua_State *L, const struct layout_head *h);
+struct map;
+/* The digest of a map's encoding, as HEAD has it: XXH3_BYTES. */
+int map_digest(const struct map *m, uint8_t *out, struct err *e);
 /* Is the writer of this box used by a job that still runs? */
 bool writer_is_busy(const struct box *writer);
 /* The head that a writer's box was made with; lives as long as the box. */
@@ -195,6 +199,8 @@ int image_f_repair(lua_State *L);
 void lock_register(lua_State *L);
 void cache_register(lua_State *L);
 int image_f_cache(lua_State *L);
+void disk_edit_register(lua_State *L);
+int disk_f_edit(lua_State *L);
 
 extern const luaL_Reg sys_file_functions[], sys_readline_functions[], sys_tool_functions[];
 /* Signals caught since sys.catch_signals. */

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "bind/bind_int.h"
+#include "codec/hash.h"
 #include "map/map.h"
 
 static void map_box_free(struct box *b)
@@ -193,6 +194,30 @@ static int m_equal(lua_State *L)
 	return 1;
 }
 
+int map_digest(const struct map *m, uint8_t *out, struct err *e)
+{
+	uint8_t *bytes = NULL;
+	size_t len;
+	int rc = map_encode(m, &bytes, &len, e);
+
+	if (rc < 0)
+		return rc;
+	hash_bytes(HASH_XXH3, bytes, len, out);
+	free(bytes);
+	return 0;
+}
+
+static int m_digest(lua_State *L)
+{
+	uint8_t digest[XXH3_BYTES];
+	struct err e;
+
+	if (map_digest(check_map(L, 1), digest, &e) < 0)
+		return luaL_error(L, "%s", e.msg);
+	push_hex(L, digest, sizeof(digest));
+	return 1;
+}
+
 static int m_encode(lua_State *L)
 {
 	struct box *memory;
@@ -230,6 +255,7 @@ static const luaL_Reg methods[] = {
 	{ "gaps", m_gaps },
 	{ "equal", m_equal },
 	{ "encode", m_encode },
+	{ "digest", m_digest },
 	{ "close", box_close_method },
 	{ NULL, NULL },
 };

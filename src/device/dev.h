@@ -126,6 +126,12 @@ int dev_set_sector_bytes(struct dev *d, uint32_t sector_bytes, struct err *e);
 int dev_set_size(struct dev *d, uint64_t size, struct err *e);
 
 /*
+ * Have the kernel read the partition table of a block device again; fine where it never looks at
+ * one. ERR_BUSY: one of the old partitions is in use.
+ */
+int dev_reread_table(struct dev *d, struct err *e);
+
+/*
  * The descriptor under the device and where its byte 0 lies in it, for io_uring and libblkid; -1
  * when there is none (memory, faults, images): callers must then use dev_read and dev_write.
  */

@@ -39,7 +39,7 @@ static struct mbr_entry entry_at(const uint8_t *sector, unsigned i)
 	};
 }
 
-static bool is_extended(uint8_t type)
+bool mbr_is_extended(uint8_t type)
 {
 	return type == 0x05 || type == 0x0F || type == 0x85;
 }
@@ -50,11 +50,15 @@ static bool is_used(struct mbr_entry m)
 	return m.type != 0 && m.count != 0;
 }
 
+/* It begins in sector 1 (5.2.3); boot code of a file system may have the type's byte by chance. */
 bool mbr_is_protective(const uint8_t *sector)
 {
-	for (unsigned i = 0; i < ENTRY_COUNT; i++)
-		if (entry_at(sector, i).type == TYPE_PROTECTIVE)
+	for (unsigned i = 0; i < ENTRY_COUNT; i++) {
+		struct mbr_entry m = entry_at(sector, i);
+
+		if (m.type == TYPE_PROTECTIVE && m.first == 1)
 			return true;
+	}
 	return false;
 }
 
@@ -114,11 +118,43 @@ static bool seen(const struct disk *disk, uint64_t off)
 	return false;
 }
 
+/*
+ * The entries of an EBR: at most one partition and one link. Readers differ in what they make of
+ * more, and what one of them leaves out would be in no image.
+ */
+static int take_ebr(const struct dev *d, struct disk *disk, uint64_t base, uint64_t lba,
+	const uint8_t *sector, uint64_t *next, struct err *e)
+{
+	bool found = false;
+
+	for (unsigned i = 0; i < ENTRY_COUNT; i++) {
+		struct mbr_entry m = entry_at(sector, i);
+		bool link = mbr_is_extended(m.type);
+		struct disk_part *p;
+
+		if (!is_used(m))
+			continue;
+		if (link ? *next != 0 : found)
+			return err_set(e, ERR_REFUSED, 0,
+				"%s: the table at sector %" PRIu64 " has a second %s", dev_name(d),
+				lba, link ? "link" : "logical partition");
+		if (link) {
+			*next = base + m.first;
+			continue;
+		}
+		p = add(disk, m, lba, e);
+		if (p == NULL)
+			return -ERR_REFUSED;
+		p->logical = true;
+		found = true;
+	}
+	return 0;
+}
+
 /* The EBR at `lba`: its partition, if it has one, and where the next EBR is (0: no more). */
 static int read_ebr(struct dev *d, struct disk *disk, uint64_t base, uint64_t lba, uint8_t *sector,
 	uint64_t *next, struct err *e)
 {
-	bool found = false;
 	int rc = disk_sector(d, disk, lba, sector, e);
 
 	*next = 0;
@@ -129,24 +165,7 @@ static int read_ebr(struct dev *d, struct disk *disk, uint64_t base, uint64_t lb
 			"%s: the extended partition has no table at sector %" PRIu64, dev_name(d),
 			lba);
 	rc = disk_add_region(disk, lba * disk->sector_bytes, disk->sector_bytes, e);
-	for (unsigned i = 0; i < ENTRY_COUNT && rc == 0; i++) {
-		struct mbr_entry m = entry_at(sector, i);
-
-		if (!is_used(m))
-			continue;
-		if (is_extended(m.type)) {
-			if (*next == 0)
-				*next = base + m.first;
-		} else if (!found) {
-			struct disk_part *p = add(disk, m, lba, e);
-
-			if (p == NULL)
-				return -ERR_REFUSED;
-			p->logical = true;
-			found = true;
-		}
-	}
-	return rc;
+	return rc < 0 ? rc : take_ebr(d, disk, base, lba, sector, next, e);
 }
 
 static int read_chain(struct dev *d, struct disk *disk, const struct disk_part *container,
@@ -195,7 +214,7 @@ static int read_primaries(struct dev *d, const uint8_t *sector, struct disk *dis
 		if (p == NULL)
 			return -ERR_REFUSED;
 		p->index = i + 1;
-		p->container = is_extended(m.type);
+		p->container = mbr_is_extended(m.type);
 		if (!p->container)
 			continue;
 		if (*container != SIZE_MAX)

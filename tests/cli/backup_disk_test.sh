@@ -31,9 +31,11 @@ check_disk() {
 	check "$what: its files" diff -r "$TMP/small" "$TMP/files"
 	rm -rf "$TMP/files"
 	cut_part "$out" 18 40 "$TMP/o.fat"
-	check "$what: the file of FAT" sh -c "mcopy -i $TMP/o.fat ::program - | cmp - $TMP/small/program"
+	check "$what: the file of FAT" sh -c \
+		"mcopy -i $TMP/o.fat ::program - | cmp - $TMP/small/program"
 	cut_part "$out" 60 12 "$TMP/o.ntfs"
-	check "$what: the file of NTFS" sh -c "ntfscat $TMP/o.ntfs program | cmp - $TMP/small/program"
+	check "$what: the file of NTFS" sh -c \
+		"ntfscat $TMP/o.ntfs program | cmp - $TMP/small/program"
 	cut_part "$out" 74 4 "$TMP/o.swap"
 	check_eq "$(blkid -p -o value -s LABEL "$TMP/o.swap")" Swap "$what: the swap area"
 	check "$what: verify-set" "$IMGTOOL" verify-set "$set"
@@ -51,9 +53,10 @@ for kind in gpt dos; do
 	done
 done
 check 'sfdisk --verify of an MBR' sfdisk --verify "$TMP/dos-512.img"
-check_eq "$(jq -c '[.partitions[] | [.index, .logical, .container, .active, (.image | . != null)]]' \
+check_eq "$(jq -r '.partitions[] | [.index, (.logical, .container, .active, .image != null |
+	if . then 1 else 0 end)] | join(" ")' \
 	"$set/backup.manifest.json")" \
-	'[[1,false,false,true,true],[2,false,false,false,true],[3,false,true,false,false],[5,true,false,false,true],[6,true,false,false,true]]' \
+	"$(printf '1 0 0 1 1\n2 0 0 0 1\n3 0 1 0 0\n5 1 0 0 1\n6 1 0 0 1')" \
 	'the manifest knows logical partitions and their container'
 
 disk=$TMP/gpt-512.img
@@ -73,8 +76,9 @@ check_status 2 'a sector has no 1000 bytes' "$IMGTOOL" backup-disk --sector-size
 m=$set/backup.manifest.json
 check_eq "$(jq -c '[.partitions[].file_system.type]' "$m")" '["ext4","vfat","ntfs","swap"]' \
 	'file systems'
-check_eq "$(jq -r '.partitions[] | [.type, .guid, .start_bytes / 512, .size_bytes / 512] | join(" ")' \
-	"$m")" "$(sfdisk --json "$disk" | jq -r '.partitiontable.partitions[] |
+check_eq "$(jq -r '.partitions[] |
+	[.type, .guid, .start_bytes / 512, .size_bytes / 512] | join(" ")' "$m")" \
+	"$(sfdisk --json "$disk" | jq -r '.partitiontable.partitions[] |
 		[(.type | ascii_downcase), (.uuid | ascii_downcase), .start, .size] | join(" ")')" \
 	'partitions are those of sfdisk'
 check_eq "$(jq -c '[.partitions[].attributes]' "$m")" \
@@ -110,7 +114,8 @@ check_eq "$(jq -c '[.code, (.images | length), .images[1].verified.code]' "$TMP/
 	'[0,5,0]' '--verify reads each image back'
 check_eq "$(jq '.left_out_bytes' "$TMP/result")" $(((96 - 1 - 1 - 72) << 20)) \
 	'what is left out is said'
-check_eq "$(info_of "$TMP/opt/part-1.img.zst" '[.hash, .chunk_bytes, .head.settings.level] | @csv')" \
+check_eq "$(info_of "$TMP/opt/part-1.img.zst" \
+	'[.hash, .chunk_bytes, .head.settings.level] | @csv')" \
 	'"sha256",4194304,1' 'settings reach the images'
 rm -rf "$TMP/opt"
 
@@ -129,6 +134,8 @@ mkdir "$TMP/foreign"
 echo mine >"$TMP/foreign/part-3.img.zst"
 check_status 9 'R8: a file with the name of an image' "$IMGTOOL" backup-disk "$disk" "$TMP/foreign"
 check_eq "$(ls "$TMP/foreign")" part-3.img.zst 'is seen before anything is written'
+cp -r "$TMP/foreign" "$TMP/foreign2"
+check '--force replaces it, too' "$IMGTOOL" backup-disk -q --force "$disk" "$TMP/foreign2"
 check_status 3 'nothing to resume' "$IMGTOOL" backup-disk --resume "$disk" "$TMP/foreign"
 check_status 2 'a file is no directory' "$IMGTOOL" backup-disk "$disk" "$TMP/kept"
 
@@ -144,5 +151,6 @@ cp "$TMP/dos-512.img" "$TMP/bad"
 printf '\x01\x00\x00\x00' | dd of="$TMP/bad" bs=1 seek=$((446 + 16 + 8)) conv=notrunc status=none
 check_status 9 'partitions that overlap' "$IMGTOOL" backup-disk "$TMP/bad" "$TMP/none"
 check_grep 'overlaps partition' "$TMP/err" 'are named'
+check_grep 'imgtool image --all-blocks takes the disk as it is' "$TMP/err" 'and what to do'
 
 done_testing

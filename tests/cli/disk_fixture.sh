@@ -43,8 +43,9 @@ make_parts() {
 	mkswap -q -L Swap "$TMP/part.swap" 2>/dev/null
 }
 
-# make_disk FILE gpt|dos SECTOR: 96 MiB: ext4 at 1M, FAT at 18M, NTFS at 60M, swap at 74M; of an MBR
-# the last two are logical. Boot code, a loader behind the table, stale bytes in a gap and at the end.
+# make_disk FILE gpt|dos SECTOR: 96 MiB: ext4 at 1M, FAT at 18M, NTFS at 60M, swap at 74M; of an
+# MBR the last two are logical. Boot code, a loader behind the table, stale bytes in a gap and at
+# the end.
 make_disk() {
 	local disk=$1 kind=$2 sector=$3
 	make_parts "$sector"

@@ -66,7 +66,7 @@ check_status 2 'no operand' "$IMGTOOL" info
 # ---- list ----
 check 'list' "$IMGTOOL" list
 check_grep '^DISK +SIZE +KIND +BUS +MODEL +SERIAL +WWN +TABLE +SECTOR +USED$' "$TMP/out" 'its head'
-check_grep '^NAME +START +SIZE +TYPE +FS +LABEL +UUID +HELD BY$' "$TMP/out" 'and that of the volumes'
+check_grep '^NAME +START +SIZE +TYPE +FS +LABEL +UUID +HELD BY$' "$TMP/out" 'and of the volumes'
 cp "$TMP/out" "$TMP/table"
 check 'list --json' "$IMGTOOL" list --json
 cp "$TMP/out" "$TMP/devices"

@@ -301,6 +301,9 @@ static void test_no_table(void **state)
 	assert_int_equal(kind_of("none"), DISK_NONE);
 	ext_must("rm -f none; truncate -s 64M none; mkntfs -q -F -Q -s 512 -p 0 -H 16 -S 63 none");
 	assert_int_equal(kind_of("none"), DISK_NONE);
+	/* The type of a protective entry by chance, in the boot code. */
+	ext_poke("none", 450, "\xee", 1);
+	assert_int_equal(kind_of("none"), DISK_NONE);
 	/* Boot code without an entry: what follows is not known, so it is no table. */
 	ext_must("rm -f none; truncate -s 64M none; "
 		 "printf '\\125\\252' | dd of=none bs=1 seek=510 conv=notrunc");
@@ -376,6 +379,11 @@ static void test_hostile_chain(void **state)
 	must_refuse("disk", "partition 5");
 	poke_ebr(0, 0x83, 2048, UINT32_MAX);
 	must_refuse("disk", "partition 5");
+	/* What one reader takes and another leaves out. */
+	poke_ebr(2, 0x83, 5 * 2048, 100);
+	must_refuse("disk", "has a second logical partition");
+	poke_ebr(3, 0x0F, 5 * 2048, 100);
+	must_refuse("disk", "has a second link");
 }
 
 /* Every link goes one sector on: a chain that is longer than any table. */

@@ -6,7 +6,8 @@ local M = {}
 
 M.names = {
   'list', 'image', 'verify', 'info', 'restore', 'export-raw', 'export-range', 'repair',
-  'backup-disk', 'verify-set', 'dump-pt', 'mount', 'serve-nbd', 'serve-proxy', 'run', 'repl', 'help',
+  'backup-disk', 'verify-set', 'dump-pt', 'restore-set', 'restore-physical', 'clone',
+  'mount', 'serve-nbd', 'serve-proxy', 'run', 'repl', 'help',
 }
 
 --- A command by its name; nil and what to say when there is none.

@@ -11,7 +11,6 @@ local view = require 'imgtool.job.view'
 local M = {
   name = 'mount',
   summary = 'Show an image as files: disk.img, partition-N.img, info.json',
-  instead = 'set_dir',
 }
 
 M.args = view.arguments {

@@ -18,7 +18,6 @@ end
 local M = {
   name = 'serve-nbd',
   summary = 'Serve an image as a network block device (NBD)',
-  instead = 'set_dir',
   args = view.arguments {
     { name = 'host', option = '--host', argname = 'HOST', default_text = HOST,
       doc = 'The address to listen on.' },

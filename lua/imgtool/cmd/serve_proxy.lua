@@ -21,7 +21,6 @@ end
 local M = {
   name = 'serve-proxy',
   summary = 'Serve an image as a disk to ImDisk and Arsenal Image Mounter (DevIO protocol)',
-  instead = 'set_dir',
   args = view.arguments {
     { name = 'host', option = '--host', argname = 'HOST', default_text = HOST,
       doc = 'The address to listen on. There is no authentication: whoever connects can read all.' },

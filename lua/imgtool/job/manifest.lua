@@ -122,8 +122,8 @@ local IMAGE = {
   member('file', 'file'), member('file_bytes', 'bytes'), member('uuid', 'uuid'),
   member('root', 'root'), member('source_bytes', 'bytes'), member('map', MAP),
   member('data_bytes', 'bytes'), member('zero_bytes', 'bytes'), member('free_bytes', 'bytes'),
-  member('bad_bytes', 'bytes'), member('bad_range_count', 'count'),
-  member('bad_ranges', 'ranges'), member('finished', 'time'),
+  member('bad_bytes', 'bytes'), member('bad_range_bytes', 'bytes'),
+  member('bad_range_count', 'count'), member('bad_ranges', 'ranges'), member('finished', 'time'),
 }
 
 local FILE_SYSTEM = { optional('type', 'text'), optional('label', 'text'),

@@ -12,6 +12,23 @@ local function refuse(path, reason, ...)
   error({ path = path, reason = reason:format(...) }, 0)
 end
 
+local function check_bad_ranges(image, bytes, path)
+  if #image.bad_ranges ~= math.min(image.bad_range_count, M.MAX_RANGES) then
+    refuse(path .. '.bad_ranges', 'does not fit bad_range_count')
+  end
+  local left, last = image.bad_range_bytes, 0
+  for i, range in ipairs(image.bad_ranges) do
+    if range[2] == 0 or range[1] < last or range[1] > bytes or range[2] > bytes - range[1] then
+      refuse(('%s.bad_ranges[%d]'):format(path, i), 'past the end, or out of order')
+    end
+    left, last = left - range[2], range[1] + range[2]
+  end
+  -- Listed are all of them, or the first.
+  if left < 0 or left > 0 and #image.bad_ranges == image.bad_range_count then
+    refuse(path .. '.bad_range_bytes', 'does not fit bad_ranges')
+  end
+end
+
 local function check_image(image, bytes, files, path)
   if files[image.file] then
     refuse(path .. '.file', "'%s' is the file of another image too", image.file)
@@ -26,15 +43,7 @@ local function check_image(image, bytes, files, path)
     if left < 0 then break end
   end
   if left ~= 0 then refuse(path, 'its bytes do not add up to source_bytes') end
-  if #image.bad_ranges ~= math.min(image.bad_range_count, M.MAX_RANGES)
-    or (image.bad_bytes == 0) ~= (image.bad_range_count == 0) then
-    refuse(path .. '.bad_ranges', 'does not fit bad_range_count and bad_bytes')
-  end
-  for i, range in ipairs(image.bad_ranges) do
-    if range[2] == 0 or range[1] > bytes or range[2] > bytes - range[1] then
-      refuse(('%s.bad_ranges[%d]'):format(path, i), 'past the end')
-    end
-  end
+  check_bad_ranges(image, bytes, path)
 end
 
 -- Places on the disk: each inside it, in order, and outside the others but for a container.

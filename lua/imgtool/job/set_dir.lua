@@ -83,6 +83,20 @@ local function check_not_on_source(dir, plan)
   end
 end
 
+-- Nothing is begun, and no old set given up, that an existing file will stop later. The file of one
+-- image may be the source of another.
+local function check_files(dir, job, plan)
+  local sources = { plan.path }
+  for i, entry in ipairs(plan.path and {} or plan.entries) do sources[i] = entry.path end
+  for _, entry in ipairs(plan.entries) do
+    for _, source in ipairs(sources) do
+      local file = facts.image_file(M.path(dir, entry.file), source)
+      local allowed, reason, word = safety.image_file(file, job)
+      if not allowed then fail.raise(word, '%s', reason) end
+    end
+  end
+end
+
 --- What becomes of the directory: 'create', 'resume' or 'replace'. Raises when nothing may be done.
 ---@param dir string
 ---@param job table
@@ -98,15 +112,7 @@ function M.look(dir, job, plan)
   }, job)
   if not action then fail.raise(word, '%s', reason) end
   check_not_on_source(is_directory and dir or parent_of(dir), plan)
-  -- Nothing is begun that an existing file will stop later.
-  if action == 'create' then
-    for _, entry in ipairs(plan.entries) do
-      local file = facts.image_file(M.path(dir, entry.file), entry.path or plan.path)
-      action, reason, word = safety.image_file(file, job)
-      if not action then fail.raise(word, '%s', reason) end
-    end
-    action = 'create'
-  end
+  if action ~= 'resume' then check_files(dir, job, plan) end
   return action
 end
 

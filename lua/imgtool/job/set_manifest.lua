@@ -27,7 +27,8 @@ function M.image(path, name)
     source_bytes = known.source_bytes, finished = time.iso(try(sys.stat(path)).modified_s),
     map = { kind = map.kind, reason = manifest.text(map.reason) },
     data_bytes = known.data_bytes, zero_bytes = known.zero_bytes, free_bytes = known.free_bytes,
-    bad_bytes = known.bad_bytes, bad_range_count = result.bad_range_count,
+    bad_bytes = known.bad_bytes, bad_range_bytes = known.bad_range_bytes,
+    bad_range_count = result.bad_range_count,
     bad_ranges = json.array(table.move(result.bad_ranges, 1,
       math.min(#result.bad_ranges, manifest.MAX_RANGES), 1, {})),
   }

@@ -3,8 +3,8 @@
 ---
 --- A plan: kind, action (of the result), sources (HEAD's source objects, by which a resumed set is
 --- known again), entries. An entry: n (from 1), index, file, what (for people), open (a function:
---- its device), known (of capture.device), fs (its report), data_bytes (an estimate), mount_point;
---- of a disk also part.
+--- its device), known (of capture.device), fs (its report), data_bytes (an estimate), map_digest,
+--- mount_point; of a disk also part.
 local capture = require 'imgtool.job.capture'
 local device = require 'img.device'
 local disk = require 'img.disk'
@@ -29,7 +29,7 @@ end
 -- The report of the map that an image will have, and what it will hold.
 local function look(entry, job, source)
   local m <close>, report = capture.map_of(job, source)
-  entry.fs, entry.data_bytes = report, m:bytes('data')
+  entry.fs, entry.data_bytes, entry.map_digest = report, m:bytes('data'), m:digest()
   entry.source_text = source_text(entry.known.identity, source, report)
 end
 
@@ -100,7 +100,7 @@ local function regions_entry(job, plan)
     },
   }
   local m <close>, report = entry.known.map()
-  entry.fs, entry.data_bytes = report, m:bytes('data')
+  entry.fs, entry.data_bytes, entry.map_digest = report, m:bytes('data'), m:digest()
   entry.source_text = source_text(plan.identity, plan.source, report)
   return entry
 end
@@ -137,6 +137,15 @@ local function number(entries)
   return entries
 end
 
+-- A table that can't be trusted can't say what to image: but all blocks can.
+local function read_table(source)
+  local found, message, code = disk.read(source)
+  if code == sys.codes.refused then
+    message = message .. ' (imgtool image --all-blocks takes the disk as it is)'
+  end
+  return try(found, message, code)
+end
+
 --- The plan of a backup of a disk, which the caller opened and keeps open.
 ---@param job table checked
 ---@param report table
@@ -151,7 +160,7 @@ function M.disk(job, report, source)
     fail.raise('usage', '%s is a partition, not a disk (imgtool image makes an image of it)',
       job.device)
   end
-  plan.found = try(disk.read(source))
+  plan.found = read_table(source)
   if plan.found.note ~= '' then report:warn(('%s: %s'):format(job.device, plan.found.note)) end
   plan.identity.part_table = plan.found.table ~= 'none' and plan.found.table or ''
   plan.identity.disk_id = plan.found.id

@@ -32,7 +32,7 @@ local function job_of(set, entry)
   job.uuid, job.created = disk_set.image_uuid(set.state.uuid, entry.n), set.state.created
   job.given.uuid, job.given.created = true, true
   job.resume = set.action == 'resume' and facts.type_of(naming.partial(job.target)) ~= 'none'
-  job.force = set.action == 'replace'
+  job.force = set.action ~= 'resume' and set.job.force
   return job
 end
 
@@ -50,6 +50,9 @@ local function check_kept(set, entry)
     tool = '', host = '', created_s = 0, path = '', identity = entry.known.identity,
     info = source:info(), fs = entry.fs,
   }, {}))
+  if same and known.map_digest ~= entry.map_digest then
+    same, reason = false, 'its file system has changed since'
+  end
   if not same then fail.raise('refused', 'resume %s: %s', path, reason) end
   try(opened:check_root())
 end
@@ -77,7 +80,8 @@ end
 
 -- ---- The result ----
 
-local SUMS = { 'data_bytes', 'zero_bytes', 'free_bytes', 'bad_bytes', 'file_bytes' }
+local SUMS = { 'data_bytes', 'zero_bytes', 'free_bytes', 'bad_bytes', 'bad_range_bytes',
+  'file_bytes' }
 
 local function image_result(set, entry, done)
   local member = set.images[entry.n]
@@ -87,7 +91,8 @@ local function image_result(set, entry, done)
     root = member.root, source_bytes = member.source_bytes, map = member.map.kind,
     reason = member.map.reason, file_bytes = member.file_bytes, data_bytes = member.data_bytes,
     zero_bytes = member.zero_bytes, free_bytes = member.free_bytes, bad_bytes = member.bad_bytes,
-    bad_range_count = member.bad_range_count, verified = done.verified,
+    bad_range_bytes = member.bad_range_bytes, bad_range_count = member.bad_range_count,
+    verified = done.verified,
     fs = entry.fs.type ~= '' and entry.fs.type or nil,
   }
 end
@@ -122,10 +127,10 @@ local function add_image(set, result, entry, done)
   result.images[#result.images + 1] = one
   for _, key in ipairs(SUMS) do result[key] = result[key] + one[key] end
   result.elapsed_ns = result.elapsed_ns + one.elapsed_ns
-  if one.bad_bytes > 0 and result.code == 0 then
+  if one.bad_range_count > 0 and result.code == 0 then
     result.code = sys.codes.bad_sectors
     result.message = ('%s: %d bytes in %d ranges could not be read, and are recorded as bad')
-      :format(entry.what, one.bad_bytes, one.bad_range_count)
+      :format(entry.what, one.bad_range_bytes, one.bad_range_count)
   end
 end
 

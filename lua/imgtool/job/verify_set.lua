@@ -1,6 +1,8 @@
 --- Check a set: its manifest, its files and root hashes, then the blocks of each image.
 local fail = require 'imgtool.util.fail'
 local json = require 'imgtool.util.json'
+local lfs = require 'lfs'
+local naming = require 'imgtool.policy.naming'
 local open_set = require 'imgtool.job.set'
 local sys = require 'img.sys'
 local verify = require 'imgtool.job.verify'
@@ -36,7 +38,7 @@ end
 local function check_image(set, found, how, result)
   local ok, message, code = fail.catch(check_file, set, found)
   local checked
-  if ok and how then checked, message, code = fail.catch(check_blocks, set, found, how) end
+  if ok then checked, message, code = fail.catch(check_blocks, set, found, how) end
   local one = { what = found.what, file = found.image.file, ok = message == nil }
   if message then
     one.message = message
@@ -52,28 +54,44 @@ local function check_image(set, found, how, result)
   result.images[#result.images + 1] = one
 end
 
+-- Images in the directory that the manifest does not know: of an older set, or put there by hand.
+local function note_strays(set, report)
+  local known = {}
+  for _, found in ipairs(set:images()) do known[found.image.file] = true end
+  local strays = {}
+  for name in lfs.dir(set.dir) do
+    if name:sub(-#naming.SUFFIX) == naming.SUFFIX and not known[name] then
+      strays[#strays + 1] = name
+    end
+  end
+  table.sort(strays)
+  for _, name in ipairs(strays) do
+    report:note(('%s is no part of the set'):format(set:path(name)))
+  end
+end
+
 --- Run a checked job.
 ---@param job table
 ---@param report table
 ---@return table result
 function M.run(job, report)
   verify.check_sample(job)
-  local set = try(open_set.open(job.set_dir))
-  local how
-  if not job.dry_run then
-    how = { sample_percent = job.quick and job.sample or 100,
-      seed = job.seed or sys.clock_ns() & 0x7fffffff, job = job, report = report }
-  end
+  local how = { sample_percent = job.quick and job.sample or 100,
+    seed = job.seed or sys.clock_ns() & 0x7fffffff, job = job, report = report }
   local result = {
-    action = 'verify-set', set_dir = job.set_dir, uuid = set.manifest.uuid, dry_run = job.dry_run,
-    sample_percent = how and how.sample_percent or 0, seed = how and how.seed,
-    images = json.array {}, damaged = json.array {}, blocks = 0, blocks_checked = 0,
-    read_bytes = 0, elapsed_ns = 0, bad_bytes = 0, code = 0,
+    action = 'verify-set', set_dir = job.set_dir, uuid = '', dry_run = job.dry_run,
+    sample_percent = how.sample_percent, seed = how.seed, images = json.array {},
+    damaged = json.array {}, blocks = 0, blocks_checked = 0, read_bytes = 0, elapsed_ns = 0,
+    bad_range_bytes = 0, code = 0,
   }
+  if job.dry_run then return result end
+  local set = try(open_set.open(job.set_dir))
+  result.uuid = set.manifest.uuid
   for _, found in ipairs(set:images()) do
     check_image(set, found, how, result)
-    result.bad_bytes = result.bad_bytes + found.image.bad_bytes
+    result.bad_range_bytes = result.bad_range_bytes + found.image.bad_range_bytes
   end
+  note_strays(set, report)
   local regions = result.images[1]
   if set.manifest.regions and regions.ok then
     local found, message, code = set:check_table()

@@ -31,7 +31,7 @@ end
 
 --- Options that choose what is served, for every command that does.
 M.selectors = {
-  { name = 'source_operand', field_name = 'source', operand = 'IMG',
+  { name = 'source_operand', field_name = 'source', operand = 'IMG', unless = 'set_dir',
     doc = 'The image, the directory of a set, or a device or file as it is.' },
   { name = 'source', option = '--in', argname = 'IMG', doc = 'The same as IMG.' },
   { name = 'set_dir', option = '--set-dir', argname = 'DIR',

@@ -118,6 +118,9 @@ function Device:zero(offset, length) end
 ---@param size integer
 ---@return true?, string?, integer?
 function Device:set_size(size) end
+---Have the kernel read a block device's partition table again; fails as busy when a partition is in use.
+---@return true?, string?, integer?
+function Device:reread_table() end
 ---How long the sectors are of the disk whose bytes a file holds; a block device refuses. Slices opened
 ---later have it too.
 ---@param sector_bytes integer

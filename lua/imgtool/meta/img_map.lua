@@ -58,6 +58,9 @@ function Map:gaps(kind) end
 function Map:equal(other) end
 ---@return string
 function Map:encode() end
+---The digest of the encoding, as img.ImageFacts has it in map_digest.
+---@return string
+function Map:digest() end
 function Map:close() end
 
 return map

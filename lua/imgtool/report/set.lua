@@ -11,6 +11,11 @@ local function cells(...)
   return out
 end
 
+local function bad_of(image)
+  local bytes = image.bad_range_bytes or 0
+  return bytes > 0 and size.human(bytes) or ''
+end
+
 local function how(image)
   if image.kept then return 'kept' end
   if image.resumed_at and image.resumed_at > 0 then
@@ -24,7 +29,7 @@ local function image_table(r)
   for _, image in ipairs(r.images) do
     rows[#rows + 1] = cells(image.file, image.what, size.human(image.source_bytes), image.fs,
       image.map, size.human(image.data_bytes),
-      image.bad_bytes and image.bad_bytes > 0 and size.human(image.bad_bytes) or '',
+      bad_of(image),
       image.file_bytes and size.human(image.file_bytes) or '', how(image))
   end
   return text.table(rows, { [3] = true, [6] = true, [7] = true, [8] = true })
@@ -54,10 +59,12 @@ local function made(r)
 end
 
 local function verified(r)
+  if r.dry_run then
+    return ('would verify %d %% of the set %s'):format(r.sample_percent, text.clean(r.set_dir))
+  end
   local lines = {}
   for _, image in ipairs(r.images) do
     local state = not image.ok and 'DAMAGED: ' .. image.message
-      or r.dry_run and 'the file is there'
       or ('OK, %d of %d frames checked'):format(image.blocks_checked, image.blocks)
     lines[#lines + 1] = ('  %s (%s): %s'):format(text.clean(image.file), text.clean(image.what),
       text.clean(state))
@@ -68,8 +75,9 @@ local function verified(r)
     end
   end
   table.insert(lines, 1, ('%s: %s%s'):format(text.clean(r.set_dir),
-    r.code == 0 and 'OK' or 'DAMAGED', r.bad_bytes > 0
-    and (', %s of the source were unreadable when it was imaged'):format(size.human(r.bad_bytes))
+    r.code == 0 and 'OK' or 'DAMAGED', r.bad_range_bytes > 0
+    and (', %s of the source were unreadable when it was imaged'):format(
+      size.human(r.bad_range_bytes))
     or ''))
   return table.concat(lines, '\n')
 end
@@ -97,7 +105,7 @@ local function partition_table(m)
     local fs, image = p.file_system or {}, p.image or {}
     rows[#rows + 1] = cells(p.index, p.start_bytes, size.human(p.size_bytes),
       part_type.name(p.type or ''), p.name, fs.type, fs.label, p.mount_point, image.file,
-      image.bad_bytes and image.bad_bytes > 0 and size.human(image.bad_bytes) or '', flags_of(p))
+      bad_of(image), flags_of(p))
   end
   return text.table(rows, { true, true, true })
 end
@@ -108,7 +116,7 @@ local function volume_table(m)
     local fs = v.file_system or {}
     rows[#rows + 1] = cells(v.index, v.source.path, size.human(v.source.size_bytes), fs.type,
       fs.label, v.mount_point, v.image.file,
-      v.image.bad_bytes > 0 and size.human(v.image.bad_bytes) or '')
+      bad_of(v.image))
   end
   return text.table(rows, { true, false, true })
 end
