@@ -268,6 +268,7 @@ run-tidy: $(BUILD)/gen/version.h
 # ---- Install -------------------------------------------------------------------------------
 
 BINDIR = $(DESTDIR)$(PREFIX)/bin
+LIBDIR = $(DESTDIR)$(PREFIX)/lib/imgtool
 MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
 DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/imgtool
 COMPDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
@@ -275,6 +276,7 @@ EXAMPLES = $(wildcard examples/*.lua examples/*.md)
 
 install: all ## install under DESTDIR/PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/imgtool $(BINDIR)/imgtool
+	install -D -m 644 $(NBDKIT_PLUGIN) $(LIBDIR)/$(notdir $(NBDKIT_PLUGIN))
 	$(if $(wildcard docs/imgtool.1),install -D -m 644 docs/imgtool.1 $(MANDIR)/imgtool.1)
 	$(if $(EXAMPLES),install -d $(DOCDIR)/examples)
 	$(if $(EXAMPLES),install -m 644 $(EXAMPLES) $(DOCDIR)/examples)
@@ -283,7 +285,7 @@ install: all ## install under DESTDIR/PREFIX (/usr/local)
 
 uninstall: ## remove what install made
 	rm -f $(BINDIR)/imgtool $(MANDIR)/imgtool.1 $(COMPDIR)/imgtool
-	rm -rf $(DOCDIR)
+	rm -rf $(DOCDIR) $(LIBDIR)
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)

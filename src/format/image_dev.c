@@ -182,7 +182,7 @@ static int read_chunk(struct image_dev *d, const struct chunk *c, uint64_t off, 
 
 /* ---- Ahead ---- */
 
-/* With the lock held: the stream that a read at `off` goes on with, or the oldest one, begun anew. */
+/* With the lock held: the stream that a read at `off` goes on with, or the oldest, begun anew. */
 static struct stream *stream_of(struct image_dev *d, uint64_t off)
 {
 	struct stream *oldest = &d->streams[0];

@@ -16,7 +16,7 @@ struct fuse_file {
 };
 
 struct fuse_mount_options {
-	bool allow_other; /* users other than the one who mounted it may look in (FUSE's own word) */
+	bool allow_other; /* users other than the one who mounted it may look in */
 };
 
 struct fuse_mount_stats {

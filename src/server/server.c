@@ -2,10 +2,10 @@
  * What servers share: the socket, the thread that accepts, a thread for each client, its time
  * limits, and the end of all of them.
  *
- * A client's thread detaches itself from the list when it is done; the one that closes the server
- * waits until the list is empty. To end a client, its socket is shut down: whatever its thread waits
- * for comes back. The descriptor is closed only by its own thread, under the lock, so that no number
- * is used again while somebody else still holds it.
+ * A client's thread takes itself off the list when it is done; the one that closes the server waits
+ * until the list is empty. To end a client, its socket is shut down: whatever its thread waits for
+ * comes back. The descriptor is closed only by its own thread, under the lock, so that no number is
+ * used again while somebody else still holds it.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -13,6 +13,17 @@ serve() {
 	address=$(events serving <"$TMP/served" | jq -r .address)
 }
 
+# find_block IMAGE: a data block of its first chunk: where it is in the source ($block, $length) and
+# in the file ($at).
+find_block() {
+	"$IMGTOOL" repl "$1" >"$TMP/where" 2>/dev/null <<'LUA'
+for _, e in ipairs(img:chunk(0).entries) do
+  if e.kind == 'data' and e.stored > 1000 then print(e.offset, e.length, e.file_offset) break end
+end
+LUA
+	read -r block length at <"$TMP/where"
+}
+
 kill_server() { # PROCESS
 	kill "$1" 2>/dev/null || true
 	wait "$1" 2>/dev/null || true

@@ -16,7 +16,8 @@ uri="nbd+unix:///?socket=$socket"
 # serve_here [OPTION...]: on the socket; waits until a client can ask.
 serve_here() {
 	serve serve-nbd --pipe "$socket" "$@"
-	wait_until nbdinfo --size "$uri" >/dev/null || nok 'a client gets an answer' "$(cat "$TMP/served.err")"
+	wait_until nbdinfo --size "$uri" >/dev/null ||
+		nok 'a client gets an answer' "$(cat "$TMP/served.err")"
 }
 
 stop_here() {
@@ -44,10 +45,7 @@ check_eq $status 0 'a signal ends it well'
 
 # ---- Damage ----
 cp "$img" "$TMP/bad.zst"
-"$IMGTOOL" repl "$img" >"$TMP/where" 2>/dev/null <<'LUA'
-c = img:chunk(0); for _, e in ipairs(c.entries) do if e.kind == 'data' and e.stored > 1000 then print(e.offset, e.length, e.file_offset) break end end
-LUA
-read -r block length at <"$TMP/where"
+find_block "$img"
 flip "$TMP/bad.zst" $((at + 100))
 serve_here "$TMP/bad.zst"
 check_fails 'a damaged block is an error' qemu-io -r -f raw -c "read $block 512" "$uri"
@@ -62,7 +60,8 @@ same_file "$TMP/window" <(tail -c +$(((1 << 20) + 1)) "$raw" | head -c 2M) \
 	'--in, --offset, --length'
 stop_here
 serve_here --cow "$img"
-check '--cow: clients may write' qemu-io -f raw -c 'write -P 7 4096 4096' -c 'read -P 7 4096 4096' "$uri"
+check '--cow: clients may write' qemu-io -f raw -c 'write -P 7 4096 4096' \
+	-c 'read -P 7 4096 4096' "$uri"
 stop_here
 serve_here "$img"
 check_fails 'without it they may not' qemu-io -f raw -c 'write -P 7 4096 4096' "$uri"

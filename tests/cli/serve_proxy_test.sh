@@ -54,10 +54,7 @@ check_eq "$(events served <"$TMP/served" | jq -c '[.server.clients, .server.fail
 
 # ---- Damage ----
 cp "$img" "$TMP/bad.zst"
-"$IMGTOOL" repl "$img" >"$TMP/where" 2>/dev/null <<'LUA'
-c = img:chunk(0); for _, e in ipairs(c.entries) do if e.kind == 'data' and e.stored > 1000 then print(e.offset, e.length, e.file_offset) break end end
-LUA
-read -r block length at <"$TMP/where"
+find_block "$img"
 flip "$TMP/bad.zst" $((at + 100))
 serve serve-proxy "$TMP/bad.zst" --port 0
 check_eq "$(client read "$block" 512 2>&1)" '5 0' 'a damaged block is EIO'

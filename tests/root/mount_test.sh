@@ -67,16 +67,15 @@ umount "$TMP/inside"
 stop_server
 
 # ---- Damage: errors for the damaged block alone ----
-"$IMGTOOL" repl "$img" >"$TMP/where" 2>/dev/null <<'LUA'
-c = img:chunk(0); for _, e in ipairs(c.entries) do if e.kind == 'data' and e.stored > 1000 then print(e.offset, e.length, e.file_offset) break end end
-LUA
-read -r block length at <"$TMP/where"
+find_block "$img"
 cp "$img" "$TMP/bad.zst"
 flip "$TMP/bad.zst" $((at + 100))
 serve mount "$TMP/bad.zst" "$dir"
-check_fails 'a damaged block' dd if="$dir/disk.img" of=/dev/null bs=4096 skip=$((block / 4096)) count=1
+check_fails 'a damaged block' dd if="$dir/disk.img" of=/dev/null bs=4096 count=1 \
+	skip=$((block / 4096))
 check_grep 'Input/output error' "$TMP/err" 'is an input/output error'
-dd if="$dir/disk.img" of="$TMP/good" bs=65536 skip=$(((block + length) / 65536)) count=16 status=none
+dd if="$dir/disk.img" of="$TMP/good" bs=65536 count=16 status=none \
+	skip=$(((block + length) / 65536))
 same_file "$TMP/good" <(tail -c +$((block + length + 1)) "$raw" | head -c 1M) 'what follows is not'
 stop_server
 check_eq "$(events served <"$TMP/served" | jq '.server.failures > 0')" true 'and it is counted'

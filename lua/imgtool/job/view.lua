@@ -23,7 +23,8 @@ local MAX_AHEAD <const> = 64
 local function count(max)
   return function(text)
     local number = text:match('^%d+$') and math.tointeger(tonumber(text))
-    if not number or number > max then return nil, ('a number from 0 to %d is expected'):format(max)
+    if not number or number > max then
+      return nil, ('a number from 0 to %d is expected'):format(max)
     end
     return number
   end
@@ -37,7 +38,7 @@ M.selectors = {
   { name = 'set_dir', option = '--set-dir', argname = 'DIR',
     doc = 'A set: all of its disk, or with --partition a part of it.' },
   { name = 'partition', option = '--partition', argname = 'WHICH',
-    doc = 'A partition, by its number, GUID, name or label; of a set also by where it was mounted.' },
+    doc = 'A partition, by its number, GUID or name; of a set also by its label or mount point.' },
   { name = 'offset', option = '--offset', argname = 'OFFSET', convert = size.parse,
     default_text = '0', doc = 'Serve from here on, in bytes.' },
   { name = 'length', option = '--length', argname = 'LENGTH', convert = size.parse,
