@@ -23,7 +23,7 @@ local M = {
   summary = 'Serve an image as a disk to ImDisk and Arsenal Image Mounter (DevIO protocol)',
   args = view.arguments {
     { name = 'host', option = '--host', argname = 'HOST', default_text = HOST,
-      doc = 'The address to listen on. There is no authentication: whoever connects can read all.' },
+      doc = 'The address to listen on. Whoever can connect can read all.' },
     { name = 'port', option = '--port', argname = 'PORT', convert = number(0, 65535),
       default_text = ('%d'):format(PORT), doc = 'The TCP port; 0: one that is free.' },
     { name = 'pipe', option = '--pipe', argname = 'PATH',
@@ -32,7 +32,7 @@ local M = {
       default_text = ('%d'):format(CLIENTS), doc = 'So many at once; more are turned away.' },
     { name = 'timeout', option = '--timeout', argname = 'SECONDS', convert = number(1, 86400),
       default_text = ('%d'):format(TIMEOUT_S),
-      doc = 'Who asks nothing for so long after connecting, or stops within a request, is let go.' },
+      doc = 'Who says nothing for so long at first, or stops within a request, is let go.' },
     cli.json, cli.quiet, cli.log_file,
   },
 }
