@@ -226,6 +226,7 @@ bench: ## measure speed and memory against other tools
 	@scripts/setup --soft bench
 	@$(MAKE) all
 	@scripts/bench
+	@scripts/bench-serve
 
 quickstart: ## install build packages, build, image and restore a real file system
 	@scripts/setup build
