@@ -96,7 +96,9 @@ SRC := $(foreach d,$(FOLDERS),$(wildcard src/$(d)/*.c))
 OBJS := $(SRC:%.c=$(BUILD)/%.o) $(BUILD)/gen/embedded_lua.o
 LIB := $(BUILD)/libimgtool.a
 
-all: $(BUILD)/imgtool $(BUILD)/imgtool_c.so ## build imgtool and the Lua module for tests
+NBDKIT_PLUGIN := $(BUILD)/nbdkit-imgtool-plugin.so
+
+all: $(BUILD)/imgtool $(NBDKIT_PLUGIN) $(BUILD)/imgtool_c.so ## build all that is installed or tested
 
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/gen/version.h
 	@mkdir -p $(@D)
@@ -119,6 +121,9 @@ $(BUILD)/imgtool: $(BUILD)/src/main.o $(LIB) $(BUILD)/ldflags
 $(BUILD)/imgtool_c.so: $(OBJS) $(BUILD)/ldflags
 	$(call say,LD)$(CC) -shared $(ALL_LDFLAGS) -Wl,-z,now -o $@ $(OBJS) $(LUA_MODULE_SHARED) \
 		$(PKG_LIBS)
+
+$(NBDKIT_PLUGIN): $(BUILD)/src/nbdkit_plugin.o $(LIB) $(BUILD)/ldflags
+	$(call say,LD)$(CC) -shared $(ALL_LDFLAGS) -Wl,-z,now -o $@ $< $(LIB) $(PKG_LIBS)
 
 # ---- Tests ---------------------------------------------------------------------------------
 
@@ -146,7 +151,7 @@ file_of_cli = tests/$(1)_test.sh
 file_of_root = tests/$(1)_test.sh
 TEST_NEEDS = $(filter $(BUILD)/%,$(TEST_FILES)) \
 	$(if $(filter lua/%,$(SELECTED)),$(BUILD)/imgtool_c.so) \
-	$(if $(filter cli/% root/%,$(SELECTED)),$(BUILD)/imgtool)
+	$(if $(filter cli/% root/%,$(SELECTED)),$(BUILD)/imgtool $(NBDKIT_PLUGIN))
 
 $(HELPER_LIB): $(HELPER_SRC:%.c=$(BUILD)/%.o)
 	@mkdir -p $(@D)
@@ -221,6 +226,7 @@ bench: ## measure speed and memory against other tools
 	@scripts/setup --soft bench
 	@$(MAKE) all
 	@scripts/bench
+	@scripts/bench-serve
 
 quickstart: ## install build packages, build, image and restore a real file system
 	@scripts/setup build
@@ -263,6 +269,7 @@ run-tidy: $(BUILD)/gen/version.h
 # ---- Install -------------------------------------------------------------------------------
 
 BINDIR = $(DESTDIR)$(PREFIX)/bin
+LIBDIR = $(DESTDIR)$(PREFIX)/lib/imgtool
 MANDIR = $(DESTDIR)$(PREFIX)/share/man/man1
 DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/imgtool
 COMPDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
@@ -270,6 +277,7 @@ EXAMPLES = $(wildcard examples/*.lua examples/*.md)
 
 install: all ## install under DESTDIR/PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/imgtool $(BINDIR)/imgtool
+	install -D -m 644 $(NBDKIT_PLUGIN) $(LIBDIR)/$(notdir $(NBDKIT_PLUGIN))
 	$(if $(wildcard docs/imgtool.1),install -D -m 644 docs/imgtool.1 $(MANDIR)/imgtool.1)
 	$(if $(EXAMPLES),install -d $(DOCDIR)/examples)
 	$(if $(EXAMPLES),install -m 644 $(EXAMPLES) $(DOCDIR)/examples)
@@ -278,7 +286,7 @@ install: all ## install under DESTDIR/PREFIX (/usr/local)
 
 uninstall: ## remove what install made
 	rm -f $(BINDIR)/imgtool $(MANDIR)/imgtool.1 $(COMPDIR)/imgtool
-	rm -rf $(DOCDIR)
+	rm -rf $(DOCDIR) $(LIBDIR)
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
@@ -292,4 +300,4 @@ FORCE:
 	tidy uninstall FORCE
 .SECONDARY:
 
--include $(wildcard $(OBJS:.o=.d) $(BUILD)/src/main.d $(BUILD)/tests/*/*.d)
+-include $(wildcard $(OBJS:.o=.d) $(BUILD)/src/main.d $(BUILD)/src/nbdkit_plugin.d $(BUILD)/tests/*/*.d)

@@ -22,7 +22,7 @@ TMP=$tap_dir/tmp
 mkdir "$TMP"
 export TESTS_DIR TOP IMGTOOL TMP
 # No configuration of the user who runs the tests reaches them.
-export HOME="$TMP" XDG_CONFIG_HOME="$TMP/.config"
+export HOME="$TMP" XDG_CONFIG_HOME="$TMP/.config" XDG_STATE_HOME="$TMP/.state"
 unset IMGTOOL_LUA_PATH
 
 tap_done=

@@ -34,6 +34,7 @@ static const luaL_Reg modules[] = {
 	{ "img.disk", luaopen_img_disk },
 	{ "img.image", luaopen_img_image },
 	{ "img.pipeline", luaopen_img_pipeline },
+	{ "img.server", luaopen_img_server },
 	{ "img.sys", luaopen_img_sys },
 	{ NULL, NULL },
 };

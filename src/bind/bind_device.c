@@ -116,6 +116,48 @@ static int f_slice(lua_State *L)
 	return opened(L, b, rc, d, &e);
 }
 
+/* The base with a part laid over it: three segments of two devices. */
+static int compose_overlay(struct dev *base, uint64_t off, struct dev *part, struct dev **out,
+	struct err *e)
+{
+	uint64_t size = dev_size(base), len = dev_size(part), end;
+	struct dev_segment s[3];
+	size_t count = 0;
+
+	if (!range_inside(off, len, size))
+		return err_set(e, ERR_USAGE, 0,
+			"%s: %llu bytes at %llu reach past the end of %s at %llu", dev_name(part),
+			(unsigned long long)len, (unsigned long long)off, dev_name(base),
+			(unsigned long long)size);
+	end = off + len;
+	if (off > 0)
+		s[count++] = (struct dev_segment){ 0, off, base, 0 };
+	if (len > 0)
+		s[count++] = (struct dev_segment){ off, len, part, 0 };
+	if (end < size)
+		s[count++] = (struct dev_segment){ end, size - end, base, end };
+	return dev_open_compose(dev_name(base), size, s, count, out, e);
+}
+
+static int f_overlay(lua_State *L)
+{
+	uint64_t off = arg_u64(L, 2);
+	struct box *b;
+	struct dev *d = NULL;
+	struct err e;
+	int rc;
+
+	check_device(L, 1);
+	check_device(L, 3);
+	b = box_new_device(L);
+	rc = compose_overlay(dev_of(check_device(L, 1)), off, dev_of(check_device(L, 3)), &d, &e);
+	if (rc == 0) {
+		box_adopt(L, b, 0, 1);
+		box_adopt(L, b, 1, 3);
+	}
+	return opened(L, b, rc, d, &e);
+}
+
 static int f_mem(lua_State *L)
 {
 	const char *bytes = NULL;
@@ -394,6 +436,14 @@ static int m_set_size(lua_State *L)
 	return bind_result(L, dev_set_size(d, size, &e), &e);
 }
 
+static int m_reread_table(lua_State *L)
+{
+	struct dev *d = dev_of(check_device(L, 1));
+	struct err e = { 0 };
+
+	return bind_result(L, dev_reread_table(d, &e), &e);
+}
+
 static int m_set_sector_bytes(lua_State *L)
 {
 	uint64_t sector_bytes = arg_u64(L, 2);
@@ -419,6 +469,7 @@ static const luaL_Reg functions[] = {
 	{ "open", f_open },
 	{ "pipe", f_pipe },
 	{ "slice", f_slice },
+	{ "overlay", f_overlay },
 	{ "mem", f_mem },
 	{ "fault", f_fault },
 	{ "identity", f_identity },
@@ -437,6 +488,7 @@ static const luaL_Reg methods[] = {
 	{ "discard", m_discard },
 	{ "zero", m_zero },
 	{ "set_size", m_set_size },
+	{ "reread_table", m_reread_table },
 	{ "set_sector_bytes", m_set_sector_bytes },
 	{ "fault_count", m_fault_count },
 	{ "close", box_close_method },

@@ -78,12 +78,14 @@ static int f_read(lua_State *L)
 
 static const luaL_Reg functions[] = {
 	{ "read", f_read },
+	{ "edit", disk_f_edit },
 	{ NULL, NULL },
 };
 
 int luaopen_img_disk(lua_State *L)
 {
 	box_setup(L);
+	disk_edit_register(L);
 	luaL_newlib(L, functions);
 	return 1;
 }

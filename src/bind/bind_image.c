@@ -154,16 +154,32 @@ static int m_check_root(lua_State *L)
 	return bind_result(L, image_check_root(check_image(L, 1), &e), &e);
 }
 
+/* A cache of its own, of so many blocks. */
+static int device_alone(lua_State *L, uint64_t cache_blocks)
+{
+	struct dev *d = NULL;
+	struct box *b = box_new_device(L);
+	struct err e;
+
+	if (image_dev(check_image(L, 1), (size_t)cache_blocks, &d, &e) < 0)
+		return bind_fail(L, &e);
+	box_set(b, d);
+	box_adopt(L, b, 0, 1);
+	return 1;
+}
+
 static int m_device(lua_State *L)
 {
-	uint64_t cache_blocks = lua_isnoneornil(L, 2) ? 0 : arg_u64(L, 2);
 	struct dev *d = NULL;
 	struct box *b;
 	struct err e;
 
 	check_image(L, 1);
+	if (lua_isnoneornil(L, 2) || lua_type(L, 2) == LUA_TNUMBER)
+		return device_alone(L, lua_isnoneornil(L, 2) ? 0 : arg_u64(L, 2));
+	box_check(L, 2, &box_cache);
 	b = box_new_device(L);
-	if (image_dev(check_image(L, 1), (size_t)cache_blocks, &d, &e) < 0)
+	if (image_dev_cached(check_image(L, 1), box_check(L, 2, &box_cache)->obj, &d, &e) < 0)
 		return bind_fail(L, &e);
 	box_set(b, d);
 	box_adopt(L, b, 0, 1);
@@ -175,6 +191,7 @@ static const luaL_Reg functions[] = {
 	{ "writer", image_f_writer },
 	{ "read_head", image_f_read_head },
 	{ "repair", image_f_repair },
+	{ "cache", image_f_cache },
 	{ NULL, NULL },
 };
 
@@ -193,6 +210,7 @@ int luaopen_img_image(lua_State *L)
 	box_register(L, &box_image, methods);
 	box_register(L, &box_chunk, NULL);
 	writer_register(L);
+	cache_register(L);
 	luaL_newlib(L, functions);
 	return 1;
 }

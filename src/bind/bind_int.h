@@ -45,6 +45,10 @@ enum box_kind {
 	BOX_WRITER,
 	BOX_JOB,
 	BOX_LOCK,
+	BOX_CACHE,
+	BOX_SERVER,
+	BOX_MOUNT,
+	BOX_DISK_EDIT,
 	BOX_CHUNK,  /* a chunk's table, while it is turned into a Lua table */
 	BOX_HOLD,   /* nothing: keeps its parent's object alive */
 	BOX_MEMORY, /* malloc'ed */
@@ -100,6 +104,7 @@ struct box *box_memory(lua_State *L);
 struct box *box_new_device(lua_State *L);
 
 extern const struct box_class box_device, box_map, box_image, box_writer, box_job, box_lock;
+extern const struct box_class box_disk_edit, box_cache, box_server, box_mount;
 
 /* Push a table of class words with the number of objects that are open, zeros left out. */
 void box_push_counts(lua_State *L);
@@ -192,8 +197,12 @@ int image_f_writer(lua_State *L);
 int image_f_read_head(lua_State *L);
 int image_f_repair(lua_State *L);
 void lock_register(lua_State *L);
+void cache_register(lua_State *L);
+int image_f_cache(lua_State *L);
+void disk_edit_register(lua_State *L);
+int disk_f_edit(lua_State *L);
 
-extern const luaL_Reg sys_file_functions[], sys_readline_functions[];
+extern const luaL_Reg sys_file_functions[], sys_readline_functions[], sys_tool_functions[];
 /* Signals caught since sys.catch_signals. */
 unsigned sys_signal_count(void);
 
@@ -208,6 +217,9 @@ int luaopen_img_fs(lua_State *L);
 int luaopen_img_disk(lua_State *L);
 int luaopen_img_image(lua_State *L);
 int luaopen_img_pipeline(lua_State *L);
+void mount_register(lua_State *L);
+int server_f_mount(lua_State *L);
+int luaopen_img_server(lua_State *L);
 int luaopen_img_sys(lua_State *L);
 
 #endif

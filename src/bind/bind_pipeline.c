@@ -12,7 +12,7 @@
 static void job_free(struct box *b)
 {
 	job_close(b->obj);
-	if (b->parents[WRITER_SLOT] != NULL)
+	if (b->parents[WRITER_SLOT] != NULL && b->parents[WRITER_SLOT]->class == &box_writer)
 		writer_set_job(b->parents[WRITER_SLOT], NULL);
 }
 
@@ -37,6 +37,7 @@ static struct job *check_job(lua_State *L)
 #define STALL_MAX_S 86400
 
 static const char *const on_error_words[] = { "abort", "zero", NULL };
+static const char *const free_words[] = { "leave", "discard", "zero", NULL };
 
 /* Jobs that do not compress carry a level only to show it. */
 static int read_level(const struct opts *o)
@@ -114,8 +115,7 @@ static int f_capture(lua_State *L)
 static int f_restore(lua_State *L)
 {
 	static const char *const names[] = { "image", "target", "offset", "length", "target_offset",
-		"free", "target_is_zero", "on_read_error", SETTINGS, NULL };
-	static const char *const free_words[] = { "leave", "discard", "zero", NULL };
+		"free", "target_is_zero", "only_changed", "on_read_error", SETTINGS, NULL };
 	struct opts o = opts_begin(L, 1, names);
 	struct restore r = {
 		.source_off = opts_u64(&o, "offset", 0, UINT64_MAX, 0),
@@ -124,6 +124,7 @@ static int f_restore(lua_State *L)
 		.target_off = opts_u64(&o, "target_offset", 0, UINT64_MAX, 0),
 		.free = (enum restore_free)opts_need_word(&o, "free", free_words),
 		.target_is_zero = opts_need_bool(&o, "target_is_zero"),
+		.only_changed = opts_bool(&o, "only_changed", false),
 		.on_read_error =
 			(enum on_read_error)opts_need_word(&o, "on_read_error", on_error_words),
 		.settings = read_settings(&o),
@@ -139,6 +140,95 @@ static int f_restore(lua_State *L)
 	r.image = box_check(L, first, &box_image)->obj;
 	r.target = box_check(L, first + 1, &box_device)->obj;
 	if (job_restore(&r, &j, &e) < 0)
+		return bind_fail(L, &e);
+	box_set(b, j);
+	adopt_all(L, b, first, 2);
+	return 1;
+}
+
+static int f_compare(lua_State *L)
+{
+	static const char *const names[] = { "image", "target", "offset", "length", "target_offset",
+		"free_is_zero", SETTINGS, NULL };
+	struct opts o = opts_begin(L, 1, names);
+	struct compare c = {
+		.source_off = opts_u64(&o, "offset", 0, UINT64_MAX, 0),
+		.source_len = opts_u64(&o, "length", 1, UINT64_MAX, 0),
+		.target_off = opts_u64(&o, "target_offset", 0, UINT64_MAX, 0),
+		.free_is_zero = opts_need_bool(&o, "free_is_zero"),
+		.settings = read_settings(&o),
+	};
+	int first = lua_gettop(L) + 1;
+	struct box *b;
+	struct job *j = NULL;
+	struct err e;
+
+	opts_need_box(&o, "image", &box_image);
+	opts_need_box(&o, "target", &box_device);
+	b = box_new(L, &box_job, sizeof(*b));
+	c.image = box_check(L, first, &box_image)->obj;
+	c.target = box_check(L, first + 1, &box_device)->obj;
+	if (job_compare(&c, &j, &e) < 0)
+		return bind_fail(L, &e);
+	box_set(b, j);
+	adopt_all(L, b, first, 2);
+	return 1;
+}
+
+static int f_clone(lua_State *L)
+{
+	static const char *const names[] = { "source", "map", "target", "block_bytes", "free",
+		"target_is_zero", "on_read_error", "read_retries", SETTINGS, NULL };
+	struct opts o = opts_begin(L, 1, names);
+	struct clone c = {
+		.block_bytes = (uint32_t)opts_need_u64(&o, "block_bytes", 1, UINT32_MAX),
+		.free = (enum restore_free)opts_need_word(&o, "free", free_words),
+		.target_is_zero = opts_need_bool(&o, "target_is_zero"),
+		.on_read_error =
+			(enum on_read_error)opts_need_word(&o, "on_read_error", on_error_words),
+		.read_retries = (unsigned)opts_need_u64(&o, "read_retries", 0, 1000),
+		.settings = read_settings(&o),
+	};
+	int first = lua_gettop(L) + 1;
+	struct box *b;
+	struct job *j = NULL;
+	struct err e;
+
+	opts_need_box(&o, "source", &box_device);
+	opts_need_box(&o, "map", &box_map);
+	opts_need_box(&o, "target", &box_device);
+	b = box_new(L, &box_job, sizeof(*b));
+	c.source = box_check(L, first, &box_device)->obj;
+	c.map = box_check(L, first + 1, &box_map)->obj;
+	c.target = box_check(L, first + 2, &box_device)->obj;
+	if (job_clone(&c, &j, &e) < 0)
+		return bind_fail(L, &e);
+	box_set(b, j);
+	adopt_all(L, b, first, 3);
+	return 1;
+}
+
+static int f_clone_check(lua_State *L)
+{
+	static const char *const names[] = { "clone", "target", "free_is_zero", SETTINGS, NULL };
+	struct opts o = opts_begin(L, 1, names);
+	struct clone_check c = {
+		.free_is_zero = opts_need_bool(&o, "free_is_zero"),
+		.settings = read_settings(&o),
+	};
+	int first = lua_gettop(L) + 1;
+	struct box *b;
+	struct job *j = NULL;
+	struct err e;
+
+	opts_need_box(&o, "clone", &box_job);
+	opts_need_box(&o, "target", &box_device);
+	b = box_new(L, &box_job, sizeof(*b));
+	c.clone = box_check(L, first, &box_job)->obj;
+	c.target = box_check(L, first + 1, &box_device)->obj;
+	if (!job_has_ended(c.clone))
+		return luaL_error(L, "the clone still runs");
+	if (job_clone_check(&c, &j, &e) < 0)
 		return bind_fail(L, &e);
 	box_set(b, j);
 	adopt_all(L, b, first, 2);
@@ -185,7 +275,7 @@ static int m_progress(lua_State *L)
 	struct job_progress p;
 
 	job_progress(check_job(L), &p);
-	lua_createtable(L, 0, 26);
+	lua_createtable(L, 0, 27);
 	set_text(L, "state", states[p.state]);
 	set_settings(L, &p.settings);
 	set_u64(L, "total_bytes", p.total_bytes);
@@ -194,6 +284,7 @@ static int m_progress(lua_State *L)
 	set_u64(L, "data_bytes", p.kind_bytes[ENTRY_DATA]);
 	set_u64(L, "zero_bytes", p.kind_bytes[ENTRY_ZERO]);
 	set_u64(L, "free_bytes", p.kind_bytes[ENTRY_FREE]);
+	set_u64(L, "same_bytes", p.same_bytes);
 	set_u64(L, "bad_bytes", p.bad_bytes);
 	set_u64(L, "bad_count", p.bad_count);
 	set_u64(L, "stored_bytes", p.stored_bytes);
@@ -321,6 +412,9 @@ static const luaL_Reg functions[] = {
 	{ "capture", f_capture },
 	{ "restore", f_restore },
 	{ "verify", f_verify },
+	{ "compare", f_compare },
+	{ "clone", f_clone },
+	{ "clone_check", f_clone_check },
 	{ NULL, NULL },
 };
 

@@ -286,6 +286,7 @@ int luaopen_img_sys(lua_State *L)
 	luaL_newlib(L, functions);
 	luaL_setfuncs(L, sys_file_functions, 0);
 	luaL_setfuncs(L, sys_readline_functions, 0);
+	luaL_setfuncs(L, sys_tool_functions, 0);
 	set_codes(L);
 	return 1;
 }

@@ -352,6 +352,16 @@ int dev_zero(struct dev *d, uint64_t off, uint64_t len, struct err *e)
 	return rc;
 }
 
+int dev_extent(struct dev *d, uint64_t off, uint64_t len, struct dev_extent *x, struct err *e)
+{
+	int rc = dev_check(d, false, off, len, e);
+
+	if (rc < 0)
+		return rc;
+	*x = (struct dev_extent){ DEV_EXTENT_DATA, len };
+	return d->ops->extent != NULL && len > 0 ? d->ops->extent(d, off, len, x, e) : 0;
+}
+
 int dev_set_sector_bytes(struct dev *d, uint32_t sector_bytes, struct err *e)
 {
 	if (d->info.block_device)

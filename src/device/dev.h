@@ -58,6 +58,21 @@ int dev_open_pipe(int fd, const char *name, bool writable, struct dev **out, str
 /* [off, off + len) of `under`, which stays the caller's and must outlive the slice. */
 int dev_open_slice(struct dev *under, uint64_t off, uint64_t len, struct dev **out, struct err *e);
 
+/* A part of another device, laid at `off` of a composed one. */
+struct dev_segment {
+	uint64_t off, len;
+	struct dev *under; /* stays the caller's, and must outlive the composed device */
+	uint64_t under_off;
+};
+
+/*
+ * A read-only device of `size` bytes made of parts, such as a disk of its table and its partitions.
+ * The segments ascend and do not overlap (ERR_USAGE otherwise); between them it is free and reads
+ * as zeros. They are copied.
+ */
+int dev_open_compose(const char *name, uint64_t size, const struct dev_segment *s, size_t count,
+	struct dev **out, struct err *e);
+
 /* Zeroed memory of a fixed size; with `bytes` not NULL, a copy of them. */
 int dev_open_mem(const void *bytes, size_t len, struct dev **out, struct err *e);
 
@@ -85,6 +100,21 @@ int dev_flush(struct dev *d, bool metadata, struct err *e);
 int dev_discard(struct dev *d, uint64_t off, uint64_t len, struct err *e);
 int dev_zero(struct dev *d, uint64_t off, uint64_t len, struct err *e);
 
+/* What a device knows of a range without reading it. */
+enum dev_extent_kind {
+	DEV_EXTENT_DATA, /* to be read; also whatever is not known */
+	DEV_EXTENT_ZERO, /* reads as zeros, which somebody wrote or a rule put there */
+	DEV_EXTENT_FREE, /* reads as zeros, because nothing is there */
+};
+
+struct dev_extent {
+	enum dev_extent_kind kind;
+	uint64_t len; /* from the offset on; neighbours may be of the same kind */
+};
+
+/* What the bytes from `off` on are: x->len is from 1 to `len`, which must be inside the device. */
+int dev_extent(struct dev *d, uint64_t off, uint64_t len, struct dev_extent *x, struct err *e);
+
 /*
  * Say how long the sectors are of the disk whose bytes a file or memory holds, 512 to 65536. A
  * block device knows it itself, and refuses. For a device that nobody else uses yet: slices that
@@ -94,6 +124,12 @@ int dev_set_sector_bytes(struct dev *d, uint32_t sector_bytes, struct err *e);
 
 /* Set the size of a regular file (or memory); others refuse. */
 int dev_set_size(struct dev *d, uint64_t size, struct err *e);
+
+/*
+ * Have the kernel read the partition table of a block device again; fine where it never looks at
+ * one. ERR_BUSY: one of the old partitions is in use.
+ */
+int dev_reread_table(struct dev *d, struct err *e);
 
 /*
  * The descriptor under the device and where its byte 0 lies in it, for io_uring and libblkid; -1

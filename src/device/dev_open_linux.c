@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -284,4 +285,31 @@ int dev_open_fd(int fd, const char *name, bool writable, struct dev **out, struc
 	fcntl(fd, F_SETFL, 0);
 	*out = &f->dev;
 	return 0;
+}
+
+/* udev looks at what was written for a moment, and holds partitions meanwhile. */
+#define REREAD_TRIES 30
+#define REREAD_PAUSE_NS 100000000
+
+int dev_reread_table(struct dev *d, struct err *e)
+{
+	const struct timespec pause = { 0, REREAD_PAUSE_NS };
+	uint64_t base;
+	int fd = dev_fd(d, &base);
+
+	if (fd < 0 || !dev_info(d)->block_device)
+		return 0;
+	for (int i = 0; i < REREAD_TRIES; i++) {
+		if (ioctl(fd, BLKRRPART) == 0)
+			return 0;
+		/* EINVAL: a device that is never looked at for partitions (block/ioctl.c). */
+		if (errno == EINVAL)
+			return 0;
+		if (errno != EBUSY && errno != EINTR)
+			return err_set_errno(e, ERR_TARGET, errno, "have the partitions of %s read",
+				dev_name(d));
+		nanosleep(&pause, NULL);
+	}
+	return err_set(e, ERR_BUSY, 0,
+		"%s: the kernel keeps the old partitions, one of them is in use", dev_name(d));
 }

@@ -25,6 +25,9 @@ struct dev_ops {
 	int (*discard)(struct dev *d, uint64_t off, uint64_t len, struct err *e);
 	/* May be NULL: zeros are written. */
 	int (*zero)(struct dev *d, uint64_t off, uint64_t len, struct err *e);
+	/* As dev_extent, len at least 1. May be NULL: all is data. */
+	int (*extent)(struct dev *d, uint64_t off, uint64_t len, struct dev_extent *x,
+		struct err *e);
 	/* May be NULL: the size is fixed. */
 	int (*set_size)(struct dev *d, uint64_t size, struct err *e);
 	/* May be NULL: no descriptor. */

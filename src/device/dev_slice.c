@@ -42,6 +42,12 @@ static int slice_zero(struct dev *d, uint64_t off, uint64_t len, struct err *e)
 	return dev_zero(slice_of(d)->under, slice_of(d)->base + off, len, e);
 }
 
+static int slice_extent(struct dev *d, uint64_t off, uint64_t len, struct dev_extent *x,
+	struct err *e)
+{
+	return dev_extent(slice_of(d)->under, slice_of(d)->base + off, len, x, e);
+}
+
 static int slice_fd(const struct dev *d, uint64_t *base)
 {
 	const struct dev_slice *s = slice_of(d);
@@ -68,6 +74,7 @@ static const struct dev_ops dev_slice_ops = {
 	.flush = slice_flush,
 	.discard = slice_discard,
 	.zero = slice_zero,
+	.extent = slice_extent,
 	.fd = slice_fd,
 	.close = slice_close,
 };

@@ -35,7 +35,7 @@ struct gpt {
 	uint8_t *entries; /* entry_count * entry_bytes */
 };
 
-static uint32_t crc32_of(const uint8_t *p, size_t len)
+uint32_t disk_crc32(const uint8_t *p, size_t len)
 {
 	uint32_t crc = UINT32_MAX;
 
@@ -60,7 +60,7 @@ static bool header_is_valid(uint8_t *h, uint64_t lba, uint32_t sector_bytes)
 		size > sector_bytes || get_le64(h + 24) != lba)
 		return false;
 	memset(h + 16, 0, 4);
-	return crc32_of(h, size) == crc;
+	return disk_crc32(h, size) == crc;
 }
 
 /* The array; false when it is none, or not the one that the header means. */
@@ -74,7 +74,7 @@ static bool read_entries(struct dev *d, const struct disk *disk, struct gpt *g)
 		return false;
 	g->entries = malloc(len);
 	return g->entries != NULL && dev_read(d, off, g->entries, len, NULL) == 0 &&
-		crc32_of(g->entries, len) == g->entries_crc;
+		disk_crc32(g->entries, len) == g->entries_crc;
 }
 
 /* A copy that can't be read is no copy; the other one may be whole. */

@@ -21,6 +21,11 @@ bool mbr_is_protective(const uint8_t *sector);
 /* Is it a table at all, and not a boot sector of a file system or boot code alone? */
 bool mbr_is_table(const uint8_t *sector);
 
+/* The types that everybody takes for extended partitions. */
+bool mbr_is_extended(uint8_t type);
+/* The CRC-32 of a GPT's headers and entries. */
+uint32_t disk_crc32(const uint8_t *p, size_t len);
+
 /* Fill `disk` in; `sector` is sector 0. */
 int disk_read_mbr(struct dev *d, const uint8_t *sector, struct disk *disk, struct err *e);
 int disk_read_gpt(struct dev *d, struct disk *disk, struct err *e);

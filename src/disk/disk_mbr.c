@@ -39,7 +39,7 @@ static struct mbr_entry entry_at(const uint8_t *sector, unsigned i)
 	};
 }
 
-static bool is_extended(uint8_t type)
+bool mbr_is_extended(uint8_t type)
 {
 	return type == 0x05 || type == 0x0F || type == 0x85;
 }
@@ -129,7 +129,7 @@ static int take_ebr(const struct dev *d, struct disk *disk, uint64_t base, uint6
 
 	for (unsigned i = 0; i < ENTRY_COUNT; i++) {
 		struct mbr_entry m = entry_at(sector, i);
-		bool link = is_extended(m.type);
+		bool link = mbr_is_extended(m.type);
 		struct disk_part *p;
 
 		if (!is_used(m))
@@ -214,7 +214,7 @@ static int read_primaries(struct dev *d, const uint8_t *sector, struct disk *dis
 		if (p == NULL)
 			return -ERR_REFUSED;
 		p->index = i + 1;
-		p->container = is_extended(m.type);
+		p->container = mbr_is_extended(m.type);
 		if (!p->container)
 			continue;
 		if (*container != SIZE_MAX)

@@ -83,4 +83,9 @@ int image_check_root(struct image *i, struct err *e);
  */
 int image_dev(struct image *i, size_t cache_blocks, struct dev **out, struct err *e);
 
+/* The same, with a cache that may be shared with other images, and that may read ahead. The device
+ * keeps a reference to it. */
+struct block_cache;
+int image_dev_cached(struct image *i, struct block_cache *cache, struct dev **out, struct err *e);
+
 #endif

@@ -1,20 +1,27 @@
 /*
  * An image as a device. A part of a block comes out of a cache of unpacked blocks; a whole block is
- * unpacked right into the caller's memory, so that a long read costs the cache nothing.
+ * unpacked right into the caller's memory, so that a long read costs the cache nothing. Unpacking,
+ * with its buffers, is done outside of all locks by a tool that a thread takes from a pool.
  *
- * A cached block is a node in one of two states: being unpacked by the thread that put it there, or
- * ready. Others who want it wait for that thread. A node that somebody holds is not dropped; when
- * all are held, there are more of them than the limit for a while. Unpacking, with its buffers, is
- * done outside of the lock by a tool that a thread takes from a pool.
+ * Read-ahead. A stream is a place that reads go on from. A read that begins near the end of one
+ * belongs to it (requests of one client may overtake each other); when it has come some way, the
+ * blocks in front of it are unpacked by the cache's threads.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stddef.h>
 
 #include "device/dev_ops.h"
+#include "format/block_cache.h"
 #include "format/image_int.h"
 
 #define CACHE_BLOCKS 32
+
+#define STREAMS 16
+#define STREAM_NEAR_BYTES (1 * MIB)  /* how far requests of one client overtake each other */
+#define STREAM_RUN_BYTES (128 * KIB) /* what looks like reading in order */
+#define AHEAD_BYTES (4 * MIB)
 
 /* What it takes to unpack a block. */
 struct tool {
@@ -23,24 +30,23 @@ struct tool {
 	struct tool *next;
 };
 
-struct block {
-	uint64_t off; /* source offset: the key */
-	uint8_t *bytes;
-	bool ready;
-	unsigned held;
-	struct block *newer, *older;
+struct stream {
+	uint64_t end;	/* of what was read */
+	uint64_t ahead; /* of what was asked to be unpacked */
+	uint64_t run;	/* bytes read in order */
+	uint64_t used;	/* by age */
 };
 
-/* Locks: only `lock`, for all fields below it and those of the blocks. */
+/* Locks: only `lock`, for all fields below it. */
 struct image_dev {
 	struct dev dev;
 	struct image *image;
-	size_t limit;
+	struct block_cache *cache;
+	struct block_user user;
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* a block became ready, or was given up */
-	struct block *newest, *oldest;
-	size_t count;
 	struct tool *idle;
+	struct stream streams[STREAMS];
+	uint64_t clock; /* counts reads */
 };
 
 /* ---- Tools ---- */
@@ -102,121 +108,20 @@ static int unpack(struct image_dev *d, const struct chunk_entry *x, void *dst, s
 	return rc;
 }
 
-/* ---- Cache; all static functions here are called with the lock held ---- */
-
-static void unlink_block(struct image_dev *d, struct block *b)
-{
-	if (b->newer != NULL)
-		b->newer->older = b->older;
-	else
-		d->newest = b->older;
-	if (b->older != NULL)
-		b->older->newer = b->newer;
-	else
-		d->oldest = b->newer;
-	d->count--;
-}
-
-static void link_newest(struct image_dev *d, struct block *b)
-{
-	b->newer = NULL;
-	b->older = d->newest;
-	if (d->newest != NULL)
-		d->newest->newer = b;
-	else
-		d->oldest = b;
-	d->newest = b;
-	d->count++;
-}
-
-static struct block *find(struct image_dev *d, uint64_t off)
-{
-	for (struct block *b = d->newest; b != NULL; b = b->older)
-		if (b->off == off)
-			return b;
-	return NULL;
-}
-
-static void block_free(struct block *b)
-{
-	if (b == NULL)
-		return;
-	free(b->bytes);
-	free(b);
-}
-
-static void shrink(struct image_dev *d)
-{
-	struct block *b = d->oldest;
-
-	while (d->count > d->limit && b != NULL) {
-		struct block *newer = b->newer;
-
-		if (b->held == 0) {
-			unlink_block(d, b);
-			block_free(b);
-		}
-		b = newer;
-	}
-}
-
-/* Hold the block when it is there, waiting for whoever unpacks it; NULL: it is not there. */
-static struct block *hold_ready(struct image_dev *d, uint64_t off)
-{
-	struct block *b = find(d, off);
-
-	while (b != NULL && !b->ready) {
-		pthread_cond_wait(&d->changed, &d->lock);
-		/* It may have been given up, and even put there anew by a third thread. */
-		b = find(d, off);
-	}
-	if (b == NULL)
-		return NULL;
-	b->held++;
-	unlink_block(d, b);
-	link_newest(d, b);
-	return b;
-}
-
-static void release(struct image_dev *d, struct block *b)
-{
-	b->held--;
-	shrink(d);
-}
-
 /* ---- Reading ---- */
 
-static struct block *block_new(const struct image_dev *d, uint64_t off)
+/* The cache wants the data block at `off`, which read_part or read_ahead found in a table. */
+static int fill(struct block_user *u, uint64_t off, void *dst, size_t len, struct err *e)
 {
-	struct block *b = calloc(1, sizeof(*b));
+	struct image_dev *d = (struct image_dev *)((char *)u - offsetof(struct image_dev, user));
+	const struct chunk *c;
+	int rc = image_chunk(d->image, off / d->image->facts.head.chunk_bytes, &c, e);
 
-	if (b == NULL)
-		return NULL;
-	b->off = off;
-	b->held = 1;
-	b->bytes = malloc(d->image->facts.head.block_bytes);
-	if (b->bytes == NULL) {
-		block_free(b);
-		return NULL;
-	}
-	return b;
-}
-
-/* Unpack into the new block `b`, which is in the cache and held; on failure it is given up. */
-static int fill(struct image_dev *d, const struct chunk_entry *x, struct block *b, struct err *e)
-{
-	int rc = unpack(d, x, b->bytes, e);
-
-	pthread_mutex_lock(&d->lock);
-	if (rc < 0) {
-		/* Nobody else holds it: it never was ready. */
-		unlink_block(d, b);
-		block_free(b);
-	} else {
-		b->ready = true;
-	}
-	pthread_cond_broadcast(&d->changed);
-	pthread_mutex_unlock(&d->lock);
+	(void)len;
+	if (rc < 0)
+		return rc;
+	rc = unpack(d, &c->entries[chunk_find(c, off)], dst, e);
+	chunk_unref(d->image, c);
 	return rc;
 }
 
@@ -224,53 +129,25 @@ static int fill(struct image_dev *d, const struct chunk_entry *x, struct block *
 static int read_part(struct image_dev *d, const struct chunk_entry *x, uint64_t from, void *buf,
 	size_t len, struct err *e)
 {
-	struct block *b, *fresh;
-	int rc = 0;
+	struct cached_block *b;
+	int rc = block_cache_get(d->cache, &d->user, x->off, (size_t)x->len, &b, e);
 
-	pthread_mutex_lock(&d->lock);
-	b = hold_ready(d, x->off);
-	if (b == NULL) {
-		fresh = block_new(d, x->off);
-		if (fresh != NULL) {
-			link_newest(d, fresh);
-			shrink(d);
-		}
-		pthread_mutex_unlock(&d->lock);
-		if (fresh == NULL)
-			return err_nomem(e);
-		rc = fill(d, x, fresh, e);
-		if (rc < 0)
-			return rc;
-		b = fresh;
-	} else {
-		pthread_mutex_unlock(&d->lock);
-	}
-	/* Ready and held: nobody writes to it, nobody frees it. */
-	memcpy(buf, b->bytes + (from - x->off), len);
-	pthread_mutex_lock(&d->lock);
-	release(d, b);
-	pthread_mutex_unlock(&d->lock);
+	if (rc < 0)
+		return rc;
+	memcpy(buf, cached_block_bytes(b) + (from - x->off), len);
+	block_cache_release(d->cache, b);
 	return 0;
 }
 
 /* A whole data block: from the cache when it is there, else unpacked in place. */
 static int read_whole(struct image_dev *d, const struct chunk_entry *x, void *buf, struct err *e)
 {
-	struct block *b;
+	struct cached_block *b = block_cache_find(d->cache, &d->user, x->off);
 
-	pthread_mutex_lock(&d->lock);
-	b = find(d, x->off);
-	if (b != NULL && b->ready)
-		b->held++;
-	else
-		b = NULL;
-	pthread_mutex_unlock(&d->lock);
 	if (b == NULL)
 		return unpack(d, x, buf, e);
-	memcpy(buf, b->bytes, (size_t)x->len);
-	pthread_mutex_lock(&d->lock);
-	release(d, b);
-	pthread_mutex_unlock(&d->lock);
+	memcpy(buf, cached_block_bytes(b), (size_t)x->len);
+	block_cache_release(d->cache, b);
 	return 0;
 }
 
@@ -303,6 +180,68 @@ static int read_chunk(struct image_dev *d, const struct chunk *c, uint64_t off, 
 	return rc;
 }
 
+/* ---- Ahead ---- */
+
+/* With the lock held: the stream that a read at `off` goes on with, or the oldest, begun anew. */
+static struct stream *stream_of(struct image_dev *d, uint64_t off)
+{
+	struct stream *oldest = &d->streams[0];
+
+	for (struct stream *s = d->streams; s < d->streams + STREAMS; s++) {
+		if (s->run > 0 && off + STREAM_NEAR_BYTES >= s->end &&
+			off <= s->end + STREAM_NEAR_BYTES)
+			return s;
+		if (s->used < oldest->used)
+			oldest = s;
+	}
+	*oldest = (struct stream){ .end = off, .ahead = off };
+	return oldest;
+}
+
+/* What is to be unpacked ahead after a read of [off, off + len): [*from, return value). */
+static uint64_t plan_ahead(struct image_dev *d, uint64_t off, size_t len, uint64_t *from)
+{
+	uint64_t to = 0;
+	struct stream *s;
+
+	pthread_mutex_lock(&d->lock);
+	s = stream_of(d, off);
+	s->used = ++d->clock;
+	s->run += len;
+	s->end = max_u64(s->end, off + len);
+	*from = max_u64(s->ahead, s->end);
+	/* By half a window at a time: each look at the tables is worth several blocks. */
+	if (s->run >= STREAM_RUN_BYTES && *from < s->end + AHEAD_BYTES / 2) {
+		to = min_u64(s->end + AHEAD_BYTES, d->dev.info.size_bytes);
+		s->ahead = to;
+	}
+	pthread_mutex_unlock(&d->lock);
+	return to;
+}
+
+/* Nobody waits for this: what fails here fails again for the one who reads it. */
+static void read_ahead(struct image_dev *d, uint64_t off, size_t len)
+{
+	const uint64_t chunk_bytes = d->image->facts.head.chunk_bytes;
+	uint64_t from, to = plan_ahead(d, off, len, &from);
+
+	while (from < to) {
+		const struct chunk *c;
+		struct err ignored;
+
+		if (image_chunk(d->image, from / chunk_bytes, &c, &ignored) < 0)
+			return;
+		for (uint32_t n = chunk_find(c, from); n < c->count && from < to; n++) {
+			const struct chunk_entry *x = &c->entries[n];
+
+			if (x->kind == ENTRY_DATA)
+				block_cache_ahead(d->cache, &d->user, x->off, (size_t)x->len);
+			from = x->off + x->len;
+		}
+		chunk_unref(d->image, c);
+	}
+}
+
 static int image_dev_read(struct dev *dev, uint64_t off, void *buf, size_t len, struct err *e)
 {
 	struct image_dev *d = (struct image_dev *)dev;
@@ -310,6 +249,8 @@ static int image_dev_read(struct dev *dev, uint64_t off, void *buf, size_t len, 
 	uint8_t *to = buf;
 	int rc = 0;
 
+	if (block_cache_can_ahead(d->cache))
+		read_ahead(d, off, len);
 	while (rc == 0 && len > 0) {
 		const struct chunk *c;
 		size_t part;
@@ -327,25 +268,49 @@ static int image_dev_read(struct dev *dev, uint64_t off, void *buf, size_t len, 
 	return rc;
 }
 
+/* ---- Extents ---- */
+
+static const enum dev_extent_kind extent_kinds[ENTRY_KINDS] = {
+	[ENTRY_ZERO] = DEV_EXTENT_ZERO,
+	[ENTRY_FREE] = DEV_EXTENT_FREE,
+	/* All others are data: what is bad is found out by reading. */
+};
+
+static int image_dev_extent(struct dev *dev, uint64_t off, uint64_t len, struct dev_extent *x,
+	struct err *e)
+{
+	struct image_dev *d = (struct image_dev *)dev;
+	const struct chunk *c;
+	uint64_t end = off + len;
+	int rc = image_chunk(d->image, off / d->image->facts.head.chunk_bytes, &c, e);
+	uint32_t n;
+
+	if (rc < 0)
+		return rc;
+	n = chunk_find(c, off);
+	x->kind = extent_kinds[c->entries[n].kind];
+	while (n + 1 < c->count && extent_kinds[c->entries[n + 1].kind] == x->kind &&
+		c->entries[n + 1].off < end)
+		n++;
+	x->len = min_u64(c->entries[n].off + c->entries[n].len, end) - off;
+	chunk_unref(d->image, c);
+	return 0;
+}
+
 /* ---- Life ---- */
 
 static void image_dev_close(struct dev *dev)
 {
 	struct image_dev *d = (struct image_dev *)dev;
 
-	while (d->newest != NULL) {
-		struct block *b = d->newest;
-
-		unlink_block(d, b);
-		block_free(b);
-	}
+	block_cache_leave(d->cache, &d->user);
+	block_cache_unref(d->cache);
 	while (d->idle != NULL) {
 		struct tool *t = d->idle;
 
 		d->idle = t->next;
 		tool_free(t);
 	}
-	pthread_cond_destroy(&d->changed);
 	pthread_mutex_destroy(&d->lock);
 	dev_fini(&d->dev);
 	free(d);
@@ -354,10 +319,11 @@ static void image_dev_close(struct dev *dev)
 static const struct dev_ops image_dev_ops = {
 	.kind = "image",
 	.read = image_dev_read,
+	.extent = image_dev_extent,
 	.close = image_dev_close,
 };
 
-int image_dev(struct image *i, size_t cache_blocks, struct dev **out, struct err *e)
+int image_dev_cached(struct image *i, struct block_cache *cache, struct dev **out, struct err *e)
 {
 	const struct layout_head *h = &i->facts.head;
 	struct image_dev *d = calloc(1, sizeof(*d));
@@ -368,12 +334,26 @@ int image_dev(struct image *i, size_t cache_blocks, struct dev **out, struct err
 		return err_nomem(e);
 	}
 	pthread_mutex_init(&d->lock, NULL);
-	pthread_cond_init(&d->changed, NULL);
 	d->image = i;
-	d->limit = cache_blocks == 0 ? CACHE_BLOCKS : cache_blocks;
+	d->cache = block_cache_ref(cache);
+	d->user.fill = fill;
 	d->dev.info.size_bytes = h->source_bytes;
 	d->dev.info.logical_bytes = h->logical_bytes;
 	d->dev.info.physical_bytes = h->physical_bytes;
 	*out = &d->dev;
 	return 0;
+}
+
+int image_dev(struct image *i, size_t cache_blocks, struct dev **out, struct err *e)
+{
+	size_t blocks = cache_blocks == 0 ? CACHE_BLOCKS : cache_blocks;
+	struct block_cache *cache;
+	int rc = block_cache_new(blocks * i->facts.head.block_bytes, 0, &cache, e);
+
+	*out = NULL;
+	if (rc < 0)
+		return rc;
+	rc = image_dev_cached(i, cache, out, e);
+	block_cache_unref(cache); /* the device's alone from now on */
+	return rc;
 }

@@ -71,6 +71,7 @@ struct slot *engine_take_free(struct job *j, struct err *e)
 	s->weight = 0;
 	s->needs_work = false;
 	s->lost = false;
+	s->same = false;
 	s->writing = false;
 	s->worked = false;
 	s->next = NULL;

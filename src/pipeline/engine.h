@@ -1,5 +1,5 @@
 /*
- * The engine that capture, restore and verify share: one reader thread that plans tickets and keeps
+ * The engine that capture, restore, verify and compare share: one reader thread that plans tickets and keeps
  * reads in flight, workers that compress or decompress, and one ordered end that takes the tickets
  * back in their order. A kind of job embeds `struct job`, fills in `struct job_ops`, and never
  * touches a thread.
@@ -40,6 +40,7 @@ struct slot {
 	size_t map_hint;	  /* capture: position in the map of `off` */
 	struct chunk_entry entry; /* restore, verify */
 	bool lost;		  /* restore, verify: the block did not hold, and the job goes on */
+	bool same;		  /* restore: the target holds it already */
 
 	struct bad_range *bad;
 	size_t bad_count, bad_cap;

@@ -1,6 +1,6 @@
 /*
  * Jobs that move bytes: capture (device and map to image), restore (image to device), verify
- * (image). A job has its own threads; the caller starts it, waits with a timeout, takes progress
+ * (image), compare (device against image), clone (device to device). A job has its own threads; the caller starts it, waits with a timeout, takes progress
  * snapshots, changes settings, pauses or cancels it, and closes it.
  *
  *	reader -> ring of block slots -> N workers -> one ordered writer
@@ -59,7 +59,43 @@ struct restore {
 	uint64_t target_off;		 /* where it goes */
 	enum restore_free free;
 	bool target_is_zero;		  /* the target is known to read as zeros: a new file */
+	bool only_changed;		  /* the target is read, and only what differs is written */
 	enum on_read_error on_read_error; /* zero: damaged and bad ranges are zeroed and counted */
+	struct job_settings settings;
+};
+
+/*
+ * A target against an image's hashes, after a restore: data and zeros must be there; free space is
+ * looked at only when it was made to read as zeros. Ends with ERR_TARGET when something differs;
+ * the differences are the job's losses.
+ */
+struct compare {
+	struct image *image;
+	struct dev *target;
+	uint64_t source_off, source_len; /* as in struct restore */
+	uint64_t target_off;
+	bool free_is_zero;
+	struct job_settings settings;
+};
+
+/* A device to another, without an image: what the map says matters is read and written. */
+struct clone {
+	struct dev *source;
+	const struct map *map; /* over the whole source */
+	struct dev *target;    /* at least as large; the source's offset 0 goes to its offset 0 */
+	uint32_t block_bytes; /* the unit of writing and hashing: a power of two, 4 KiB to 16 MiB */
+	enum restore_free free;
+	bool target_is_zero;
+	enum on_read_error on_read_error; /* zero: what can't be read is zeroed and counted */
+	unsigned read_retries;
+	struct job_settings settings;
+};
+
+/* The target of a clone against the hashes of what was written; as struct compare otherwise. */
+struct clone_check {
+	struct job *clone; /* has ended, and outlives this job */
+	struct dev *target;
+	bool free_is_zero;
 	struct job_settings settings;
 };
 
@@ -73,6 +109,9 @@ struct verify {
 int job_capture(const struct capture *c, struct job **out, struct err *e);
 int job_restore(const struct restore *r, struct job **out, struct err *e);
 int job_verify(const struct verify *v, struct job **out, struct err *e);
+int job_compare(const struct compare *c, struct job **out, struct err *e);
+int job_clone(const struct clone *c, struct job **out, struct err *e);
+int job_clone_check(const struct clone_check *c, struct job **out, struct err *e);
 
 enum job_state { JOB_RUNNING, JOB_PAUSED, JOB_DONE, JOB_FAILED, JOB_CANCELLED };
 
@@ -85,7 +124,8 @@ struct job_progress {
 	uint64_t kind_bytes[ENTRY_KINDS]; /* source bytes by enum entry_kind, done */
 	uint64_t stored_bytes;	  /* image bytes written (capture) or read (restore, verify) */
 	uint64_t committed_bytes; /* image file bytes known to be durable (capture) */
-	uint64_t bad_bytes;	  /* unreadable source bytes (capture), lost plain bytes (others) */
+	uint64_t same_bytes; /* the target held them already (restore of what changed, compare) */
+	uint64_t bad_bytes;  /* unreadable source bytes (capture), lost plain bytes (others) */
 	uint64_t bad_count;
 	uint64_t rate_bytes_per_s; /* moving average over some seconds of done_bytes */
 	uint64_t elapsed_ns, paused_ns;
@@ -121,7 +161,7 @@ void job_cancel(struct job *j, bool after_chunk);
 int job_wait(struct job *j, int timeout_ms, struct err *e);
 bool job_stalled(struct job *j);
 
-/* What went wrong block by block (verify, restore with zero); i < count. Valid after the end. */
+/* What went wrong block by block (verify, compare, restore with zero); i < count. Valid after the end. */
 struct job_loss {
 	uint64_t off, len; /* source */
 	uint64_t file_off;

@@ -15,23 +15,25 @@
  *
  * Nothing of the block that holds target offset 0 is special here: the partition table of a disk
  * is written last by whoever composes a disk.
+ *
+ * With only_changed the target is read and its blocks are hashed; the image is read where a hash
+ * differs, and only such blocks are written. A range that is not whole blocks is unpacked and
+ * written as ever.
  */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "pipeline/engine.h"
-#include "pipeline/walk.h"
-
-/* Long runs are zeroed and discarded in steps, so that a cancel is obeyed. */
-#define STEP_BYTES ((uint64_t)256 << 20)
+#include "pipeline/against.h"
+#include "pipeline/hole.h"
 
 struct restore_job {
 	struct job base;
 	struct restore r;
 	struct walk walk;
-	bool discard; /* in force: asked for, and not refused by the target so far */
+	struct against against; /* only_changed: the input is the target then */
+	struct hole hole;
 	bool damaged; /* under job.lock: a loss was the image's damage, not the source's */
 };
 
@@ -40,18 +42,34 @@ static uint64_t range_end(const struct restore_job *r)
 	return r->r.source_off + r->r.source_len;
 }
 
-static int restore_plan(struct job *j, struct slot *s, struct err *e)
+/* The next entry, cut to the range, and the read of its frame. */
+static int plan_frame(struct restore_job *r, struct slot *s, struct err *e)
 {
-	struct restore_job *r = (struct restore_job *)j;
-	uint64_t end;
 	int rc = walk_next(&r->walk, &s->entry, e);
 
 	if (rc <= 0)
 		return rc;
-	end = min_u64(s->entry.off + s->entry.len, range_end(r));
 	s->off = max_u64(s->entry.off, r->r.source_off);
-	s->len = end - s->off;
+	s->len = min_u64(s->entry.off + s->entry.len, range_end(r)) - s->off;
 	s->kind = s->entry.kind;
+	if (s->kind == ENTRY_DATA) {
+		s->weight = s->len;
+		s->needs_work = true;
+		engine_add_read(s, s->entry.file_off, s->in, s->entry.stored);
+	}
+	return 1;
+}
+
+static int restore_plan(struct job *j, struct slot *s, struct err *e)
+{
+	struct restore_job *r = (struct restore_job *)j;
+	uint64_t end;
+	int rc =
+		r->r.only_changed ? against_plan(&r->against, &r->walk, s, e) : plan_frame(r, s, e);
+
+	if (rc <= 0)
+		return rc;
+	end = s->off + s->len;
 	for (const struct bad_range *b = chunk_bad(r->walk.chunk, s->off, s->len); b != NULL;) {
 		uint64_t b_end = min_u64(b->off + b->len, end), b_off = max_u64(b->off, s->off);
 
@@ -59,11 +77,6 @@ static int restore_plan(struct job *j, struct slot *s, struct err *e)
 		if (rc < 0)
 			return rc;
 		b = b_end < end ? chunk_bad(r->walk.chunk, b_end, end - b_end) : NULL;
-	}
-	if (s->kind == ENTRY_DATA) {
-		s->weight = s->len;
-		s->needs_work = true;
-		engine_add_read(s, s->entry.file_off, s->in, s->entry.stored);
 	}
 	return 1;
 }
@@ -84,8 +97,33 @@ static int lose_block(struct restore_job *r, struct slot *s, const struct err *e
 
 static int restore_read_failed(struct job *j, struct slot *s, struct aio_req *a, struct err *e)
 {
+	struct restore_job *r = (struct restore_job *)j;
+
 	*e = a->error;
-	return lose_block((struct restore_job *)j, s, e);
+	if (!r->r.only_changed)
+		return lose_block(r, s, e);
+	/* A target that can't be read there may take a write yet. */
+	s->lost = true;
+	return 0;
+}
+
+/* Only where the target differs is the image asked. */
+static int work_changed(struct restore_job *r, struct worker *w, struct slot *s, struct err *e)
+{
+	bool holds;
+	int rc;
+
+	if (s->kind != ENTRY_DATA || s->piece_count > 0) {
+		rc = against_holds(&r->against, w->unpacker, s, &holds, e);
+		s->lost = false;
+		s->same = holds;
+		if (rc < 0 || holds || s->kind != ENTRY_DATA)
+			return rc;
+	}
+	rc = against_fetch(&r->against, w->unpacker, s, e);
+	if (rc < 0 && (e->code == ERR_DAMAGED || e->code == ERR_SOURCE))
+		rc = lose_block(r, s, e);
+	return rc;
 }
 
 static int restore_work(struct job *j, struct worker *w, struct slot *s, struct err *e)
@@ -93,6 +131,8 @@ static int restore_work(struct job *j, struct worker *w, struct slot *s, struct 
 	struct restore_job *r = (struct restore_job *)j;
 	int rc;
 
+	if (r->r.only_changed)
+		return work_changed(r, w, s, e);
 	if (s->lost)
 		return 0;
 	rc = image_unpack(r->r.image, w->unpacker, &s->entry, s->in, s->out, e);
@@ -121,46 +161,6 @@ static uint64_t target_off(const struct restore_job *r, const struct slot *s)
 	return r->r.target_off + (s->off - r->r.source_off);
 }
 
-static int zero_range(struct restore_job *r, uint64_t off, uint64_t len, struct err *e)
-{
-	int rc = 0;
-
-	if (r->r.target_is_zero)
-		return 0;
-	while (rc == 0 && len > 0 && !engine_stopping(&r->base)) {
-		uint64_t n = min_u64(len, STEP_BYTES);
-
-		rc = dev_zero(r->r.target, off, n, e);
-		engine_moved(&r->base);
-		off += n;
-		len -= n;
-	}
-	return rc;
-}
-
-/* A refused discard is no failure: free space may be left as it is (R9). */
-static void discard_range(struct restore_job *r, uint64_t off, uint64_t len)
-{
-	while (r->discard && len > 0 && !engine_stopping(&r->base)) {
-		uint64_t n = min_u64(len, STEP_BYTES);
-
-		if (dev_discard(r->r.target, off, n, NULL) < 0)
-			r->discard = false;
-		engine_moved(&r->base);
-		off += n;
-		len -= n;
-	}
-}
-
-static int restore_hole(struct restore_job *r, struct slot *s, struct err *e)
-{
-	if (s->kind != ENTRY_FREE || r->r.free == RESTORE_FREE_ZERO)
-		return zero_range(r, target_off(r, s), s->len, e);
-	if (r->r.free == RESTORE_FREE_DISCARD && !r->r.target_is_zero)
-		discard_range(r, target_off(r, s), s->len);
-	return 0;
-}
-
 static int restore_sink(struct job *j, struct slot *s, struct err *e)
 {
 	struct restore_job *r = (struct restore_job *)j;
@@ -169,8 +169,14 @@ static int restore_sink(struct job *j, struct slot *s, struct err *e)
 
 	if (rc < 0)
 		return rc;
+	if (s->same) {
+		pthread_mutex_lock(&j->lock);
+		j->progress.same_bytes += s->len;
+		pthread_mutex_unlock(&j->lock);
+		return 0;
+	}
 	if (s->kind != ENTRY_DATA)
-		return restore_hole(r, s, e);
+		return hole_write(&r->hole, s->kind, target_off(r, s), s->len, e);
 	pthread_mutex_lock(&j->lock);
 	j->progress.stored_bytes += s->entry.stored;
 	pthread_mutex_unlock(&j->lock);
@@ -238,6 +244,9 @@ static int restore_check(struct restore *r, struct err *e)
 			"range at %" PRIu64 ", %" PRIu64 " bytes, is not inside the image of "
 			"%" PRIu64 " bytes",
 			r->source_off, r->source_len, size);
+	if (r->only_changed && r->target_is_zero)
+		return err_set(e, ERR_USAGE, 0, "%s is new: there is nothing to compare with",
+			dev_name(r->target));
 	if (!range_inside(r->target_off, r->source_len, dev_size(r->target)))
 		return err_set(e, ERR_REFUSED, 0,
 			"%s has %" PRIu64 " bytes: too small for %" PRIu64 " at %" PRIu64,
@@ -245,14 +254,17 @@ static int restore_check(struct restore *r, struct err *e)
 	return 0;
 }
 
-/* Bytes of data entries in the range, for progress; the tail knows them for a whole image. */
+/* Bytes that will be read, for progress; the tail knows them for a whole image. */
 static uint64_t total_bytes(const struct restore *r)
 {
 	const struct image_facts *f = image_facts(r->image);
 
-	if (r->source_len == f->head.source_bytes)
+	if (r->source_len != f->head.source_bytes)
+		return r->source_len;
+	if (!r->only_changed)
 		return f->tail.kind_bytes[ENTRY_DATA];
-	return r->source_len;
+	return r->free == RESTORE_FREE_ZERO ? r->source_len
+					    : r->source_len - f->tail.kind_bytes[ENTRY_FREE];
 }
 
 int job_restore(const struct restore *r, struct job **out, struct err *e)
@@ -267,9 +279,11 @@ int job_restore(const struct restore *r, struct job **out, struct err *e)
 	rc = restore_check(&j->r, e);
 	if (rc == 0) {
 		walk_init(&j->walk, r->image, j->r.source_off, range_end(j));
-		j->discard = true;
+		j->hole = (struct hole){ &j->base, r->target, r->free, r->target_is_zero, true };
 		j->base.ops = &restore_ops;
-		j->base.input = image_file(r->image);
+		j->against = (struct against){ r->image, r->target, j->r.source_off,
+			j->r.source_len, r->target_off, r->free == RESTORE_FREE_ZERO };
+		j->base.input = r->only_changed ? r->target : image_file(r->image);
 		j->base.output = r->target;
 		j->base.in_bytes = block_bound(f->head.block_bytes);
 		j->base.out_bytes = f->head.block_bytes;

@@ -9,6 +9,7 @@ void walk_init(struct walk *w, struct image *image, uint64_t off, uint64_t end)
 	w->end = end;
 	w->chunk = NULL;
 	w->index = 0;
+	w->rest.len = 0;
 }
 
 static void drop_chunk(struct walk *w)
@@ -44,6 +45,26 @@ int walk_next(struct walk *w, struct chunk_entry *x, struct err *e)
 	}
 	*x = w->chunk->entries[w->index++];
 	w->off = x->off + x->len;
+	return 1;
+}
+
+int walk_next_piece(struct walk *w, bool cut_free, uint64_t max_bytes, struct chunk_entry *x,
+	struct err *e)
+{
+	uint64_t len;
+	int rc = w->rest.len > 0 ? 1 : walk_next(w, &w->rest, e);
+
+	if (rc <= 0) {
+		w->rest.len = 0;
+		return rc;
+	}
+	*x = w->rest;
+	len = x->len;
+	if (x->kind != ENTRY_DATA && (x->kind != ENTRY_FREE || cut_free))
+		len = min_u64(len, max_bytes);
+	x->len = len;
+	w->rest.off += len;
+	w->rest.len -= len;
 	return 1;
 }
 

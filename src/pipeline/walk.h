@@ -12,6 +12,7 @@ struct walk {
 	uint64_t off, end;	   /* source range still to come */
 	const struct chunk *chunk; /* held; NULL before the first */
 	uint32_t index;		   /* of the next entry in it */
+	struct chunk_entry rest;   /* walk_next_piece: what is left of a hole; len 0: nothing */
 };
 
 void walk_init(struct walk *w, struct image *image, uint64_t off, uint64_t end);
@@ -23,6 +24,12 @@ void walk_fini(struct walk *w);
  * walk_skip_chunk goes on behind it.
  */
 int walk_next(struct walk *w, struct chunk_entry *x, struct err *e);
+/*
+ * As walk_next, but holes come in pieces of at most max_bytes; a free one whole, unless `cut_free`.
+ * Don't mix it with walk_next in one walk.
+ */
+int walk_next_piece(struct walk *w, bool cut_free, uint64_t max_bytes, struct chunk_entry *x,
+	struct err *e);
 /* Pass over the rest of the chunk that holds w->off; its source bytes. */
 uint64_t walk_skip_chunk(struct walk *w);
 

@@ -88,7 +88,8 @@ describe('imgtool.job.check', function()
 
   it('knows the actions', function()
     assert.equal("job.action: 'imgae' is none of image, verify, restore, export, repair,"
-      .. " backup-disk, volumes, verify-set, did you mean 'image'?", refused { action = 'imgae' })
+      .. ' backup-disk, volumes, verify-set, restore-set, restore-physical, clone,'
+      .. " did you mean 'image'?", refused { action = 'imgae' })
   end)
 
   it('checks types and limits', function()

@@ -6,7 +6,8 @@ local IMAGE = { path = 'x.img.zst', source_bytes = 1000448, logical_bytes = 512,
 local function target(changes)
   local t = { path = '/dev/sdb2', name = 'sdb2', kind = 'partition', type = 'block',
     size_bytes = 1000448, logical_bytes = 512, serial = 'S1', wwn = 'W1', part_guid = 'G1',
-    model = 'Disk', read_only = false, holders = '', in_use = false, partial = '/dev/sdb2.partial' }
+    model = 'Disk', read_only = false, holders = '', in_use = false, partial = '/dev/sdb2.partial',
+    undo_dir = '/undo/sdb2', contents = { "sdb2: ext4 'old'" } }
   for key, value in pairs(changes or {}) do t[key] = value end
   return t
 end
@@ -82,6 +83,8 @@ describe('imgtool.policy.safety, restore', function()
     refused(target { is_image = true }, ALL, 'R5', 'is the image itself')
     refused(target { holds_image = true }, ALL, 'R5', 'holds the image')
     refused(target { read_only = true }, ALL, 'R5', 'is read-only')
+    refused(target { undo_on_target = true }, ALL, 'R4', 'the undo copies on it: /undo/sdb2',
+      'undo-dir')
     refused(file { type = 'file', in_use = true, holders = 'loop0' }, ALL, 'R5', 'in use: loop0')
     refused(file { type = 'file', is_image = true }, ALL, 'R5', 'is the image itself')
     refused(file { type = 'directory' }, ALL, 'R4', 'neither a block device nor a file')
@@ -96,6 +99,21 @@ describe('imgtool.policy.safety, restore', function()
     assert.is_true(decide(file { type = 'file', partial_exists = true }, ALL).allowed)
   end)
 
+  it('R4: has nothing to compare a new file with', function()
+    local changed = { only_changed = true, force = true, free = 'leave' }
+    refused(file(), changed, 'R4', 'nothing to compare with')
+    assert.is_true(decide(file { type = 'file' }, changed).allowed)
+    assert.is_true(decide(file { partial_exists = true }, changed).allowed)
+  end)
+
+  it('knows when only the name is missing', function()
+    assert.is_true(safety.only_unconfirmed(decide(target(), { free = 'discard' })))
+    assert.is_false(safety.only_unconfirmed(decide(target(), CONFIRMED)))
+    assert.is_false(safety.only_unconfirmed(decide(target { size_bytes = 1000960 },
+      { free = 'discard' })))
+    assert.is_false(safety.only_unconfirmed(decide(target { in_use = true }, { free = 'leave' })))
+  end)
+
   it('names all reasons in one line', function()
     local d = decide(target { in_use = true, holders = 'swap', size_bytes = 5 }, { free = 'leave' })
     assert.equal(3, #d.refusals)
@@ -105,7 +123,8 @@ describe('imgtool.policy.safety, restore', function()
 
   it('says what it would do', function()
     assert.same({ 'restore 977.0 KiB from x.img.zst',
-      'overwrite /dev/sdb2 (Disk, S1, 977.0 KiB)',
+      'overwrite /dev/sdb2 (Disk, S1, 977.0 KiB)', "lose sdb2: ext4 'old'",
+      'keep its first and last MiB in /undo/sdb2',
       'free space of the file system is discarded where the device can, else left as it is',
     }, decide(target(), CONFIRMED).plan)
     assert.same({ 'restore 977.0 KiB from x.img.zst',

@@ -329,4 +329,21 @@ describe('img.sys.readline', function()
     assert.equal(sys.codes.not_found, code)
     assert.is_nil((sys.save_history(dir .. '/none/history')))
   end)
+
+  it('R12: runs programs of its list, and no others', function()
+    local status, text = sys.run_tool('e2fsck', { '-V' }, 60)
+    if status == nil then
+      assert.matches('not installed', text, 1, true)
+    else
+      assert.equal(0, status)
+      assert.matches('e2fsck', text, 1, true)
+    end
+    local none, message, code = sys.run_tool('sh', { '-c', 'true' }, 60)
+    assert.is_nil(none)
+    assert.equal('sh is no program that imgtool runs', message)
+    assert.equal(sys.codes.usage, code)
+    assert.has_error(function() sys.run_tool('e2fsck', { 1 }, 60) end)
+    assert.has_error(function() sys.run_tool('e2fsck', { 'a\0b' }, 60) end)
+    assert.has_error(function() sys.run_tool('e2fsck', {}, 100000) end)
+  end)
 end)

@@ -338,6 +338,141 @@ static void test_r7_target_fault_sweep(void **state)
 	teardown(&f);
 }
 
+/* Only what differs is written: the writes are counted, and the rest is right all the same. */
+static void test_only_changed(void **state)
+{
+	uint8_t *got = malloc(SIZE);
+	struct fault_plan plan = { 0 };
+	struct job_progress p;
+	struct dev *t, *counted;
+	struct job *j = NULL;
+	struct fixture f;
+	struct restore r;
+	struct err e = { 0 };
+
+	(void)state;
+	setup(&f, 10);
+	t = stale_target(SIZE + 512);
+	assert_ok(dev_open_fault(t, &plan, &counted, &e), &e);
+	r = restore_to(&f, counted);
+	r.free = RESTORE_FREE_ZERO;
+	r.target_off = 512;
+	r.only_changed = true;
+	assert_int_equal(run(&r, &e), ERR_OK);
+	slurp_dev(t, got, 512);
+	assert_int_equal(got[511], STALE);
+	assert_ok(dev_read(t, 512, got, SIZE, &e), &e);
+	assert_memory_equal(got, f.h.want, SIZE);
+	dev_close(counted);
+
+	/* Nothing differs: nothing is written. One byte of a zero and one of a data block do. */
+	assert_ok(dev_open_fault(t, &plan, &counted, &e), &e);
+	r.target = counted;
+	assert_int_equal(run(&r, &e), ERR_OK);
+	assert_int_equal(dev_fault_count(counted, FAULT_WRITE), 0);
+	for (int bit = 0; bit < 2; bit++) {
+		size_t at = 0;
+
+		while (at < SIZE && (f.h.want[at] != 0) != (bit != 0))
+			at++;
+		assert_true(at < SIZE);
+		got[at] ^= 0x80;
+		assert_ok(dev_write(t, 512 + at, got + at, 1, &e), &e);
+		assert_ok(job_restore(&r, &j, &e), &e);
+		assert_int_equal(job_wait(j, -1, &e), 1);
+		assert_int_equal(e.code, ERR_OK);
+		job_progress(j, &p);
+		assert_true(SIZE - p.same_bytes <= HELP_BLOCK && p.same_bytes < SIZE);
+		job_close(j);
+		assert_ok(dev_read(t, 512, got, SIZE, &e), &e);
+		assert_memory_equal(got, f.h.want, SIZE);
+	}
+	r.target_is_zero = true;
+	assert_int_equal(run(&r, &e), ERR_USAGE);
+	dev_close(counted);
+	dev_close(t);
+	teardown(&f);
+	free(got);
+}
+
+/* A range that cuts blocks is right too; a target sector that can't be read is written over. */
+static void test_only_changed_ranges(void **state)
+{
+	struct fault_rule rule = { .op = FAULT_READ,
+		.action = FAULT_FAIL,
+		.sticky = true,
+		.off = 3 * HELP_BLOCK,
+		.len = 512 };
+	struct fault_plan plan = { .rules = &rule, .rule_count = 1 };
+	uint8_t *got = malloc(SIZE);
+	struct dev *t, *faulty;
+	struct fixture f;
+	struct restore r;
+	struct err e = { 0 };
+
+	(void)state;
+	setup(&f, 11);
+	t = stale_target(SIZE);
+	assert_ok(dev_open_fault(t, &plan, &faulty, &e), &e);
+	r = restore_to(&f, faulty);
+	r.free = RESTORE_FREE_ZERO;
+	r.only_changed = true;
+	r.source_off = r.target_off = 777;
+	r.source_len = SIZE - 2000;
+	for (int again = 0; again < 2; again++) {
+		assert_int_equal(run(&r, &e), ERR_OK);
+		slurp_dev(t, got, SIZE);
+		assert_memory_equal(got + 777, f.h.want + 777, SIZE - 2000);
+		assert_int_equal(got[776], STALE);
+		assert_int_equal(got[SIZE - 1223], STALE);
+	}
+	dev_close(faulty);
+	dev_close(t);
+	teardown(&f);
+	free(got);
+}
+
+/* R6: a damaged block is no reason to write it, and none to call the target right. */
+static void test_r6_only_changed_damaged(void **state)
+{
+	struct fault_rule rule = { .op = FAULT_READ, .action = FAULT_FAIL, .sticky = true };
+	struct fault_plan plan = { .rules = &rule, .rule_count = 1 };
+	const struct chunk *c = NULL;
+	struct dev *file, *faulty, *t;
+	struct image *image = NULL;
+	struct chunk_entry x = { 0 };
+	struct fixture f;
+	struct restore r;
+	struct err e = { 0 };
+
+	(void)state;
+	setup(&f, 12);
+	assert_ok(image_chunk(f.image, 2, &c, &e), &e);
+	for (uint32_t i = 0; i < c->count && x.kind != ENTRY_DATA; i++)
+		x = c->entries[i];
+	chunk_unref(f.image, c);
+	rule.off = x.file_off;
+	rule.len = 1;
+	file = help_open(&f.h, "image", 0);
+	assert_ok(dev_open_fault(file, &plan, &faulty, &e), &e);
+	assert_ok(image_open(faulty, &image, &e), &e);
+	t = stale_target(SIZE);
+	r = restore_to(&f, t);
+	r.image = image;
+	r.only_changed = true;
+	assert_int_equal(run(&r, &e), ERR_SOURCE);
+	/* A target that holds the block needs nothing of the image. */
+	r.image = f.image;
+	assert_int_equal(run(&r, &e), ERR_OK);
+	r.image = image;
+	assert_int_equal(run(&r, &e), ERR_OK);
+	image_close(image);
+	dev_close(faulty);
+	dev_close(file);
+	dev_close(t);
+	teardown(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -349,6 +484,9 @@ int main(void)
 		cmocka_unit_test(test_r6_damaged_block),
 		cmocka_unit_test(test_r9_bad_ranges),
 		cmocka_unit_test(test_r7_target_fault_sweep),
+		cmocka_unit_test(test_only_changed),
+		cmocka_unit_test(test_only_changed_ranges),
+		cmocka_unit_test(test_r6_only_changed_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@ local fail = require 'imgtool.util.fail'
 local mounts = require 'imgtool.util.mounts'
 local naming = require 'imgtool.policy.naming'
 local sys = require 'img.sys'
+local undo = require 'imgtool.job.undo'
 
 local M = {}
 
@@ -95,35 +96,90 @@ function M.holds(target, image_path)
   return false
 end
 
-local function block_facts(facts, path, image_path)
+-- What is on a device and its partitions, in lines for people.
+local function contents_of(identity)
+  local lines = {}
+  local function add(of)
+    if of.part_table ~= '' then
+      lines[#lines + 1] = ('%s: %s partition table %s'):format(of.name, of.part_table, of.disk_id)
+    elseif of.fs_type ~= '' then
+      lines[#lines + 1] = ("%s: %s '%s'"):format(of.name, of.fs_type, of.fs_label)
+    elseif of.part_number > 0 and of.name ~= identity.name then
+      lines[#lines + 1] = ("%s: unknown '%s'"):format(of.name, of.part_name)
+    end
+  end
+  add(identity)
+  for _, other in ipairs(try(device.list())) do
+    if other.parent == identity.name then add(other) end
+  end
+  return lines
+end
+
+-- Where undo copies would go, and whether that is on the target.
+local function undo_facts(facts, identity, dir)
+  facts.undo_dir = undo.place(dir, identity.name)
+  facts.undo_on_target = M.holds(identity, undo.existing(facts.undo_dir))
+end
+
+local function block_facts(facts, path, kept, undo_dir)
   local dev <close> = try(device.open(path))
   local identity = try(device.identity(dev))
   for key, value in pairs(identity) do facts[key] = value end
   facts.path = path
-  facts.holds_image = M.holds(identity, image_path)
+  facts.contents = contents_of(identity)
+  for _, file in ipairs(kept) do
+    facts.holds_image = facts.holds_image or M.holds(identity, file)
+  end
+  undo_facts(facts, identity, undo_dir)
   facts.holders, facts.in_use = try(device.holders(dev))
 end
 
 --- Facts about a target of restore (policy/safety.lua: restore).
 ---@param path string
----@param image_path string
-function M.restore_target(path, image_path)
+---@param kept string[] what must not be overwritten: the image, or a set and its images
+---@param undo_dir string? where undo copies are to go
+function M.restore_target(path, kept, undo_dir)
   local kind, stat = M.type_of(path)
   local partial = naming.partial(path)
   local partial_kind, partial_stat = M.type_of(partial)
-  local _, image_stat = M.type_of(image_path)
   local facts = {
     path = path, type = kind, partial = partial, partial_exists = partial_kind ~= 'none',
-    is_image = same_file(stat, image_stat) or same_file(partial_stat, image_stat),
-    holders = '', in_use = false,
+    partial_type = partial_kind, is_image = false, holds_image = false, holders = '',
+    in_use = false,
   }
+  for _, file in ipairs(kept) do
+    local _, kept_stat = M.type_of(file)
+    facts.is_image = facts.is_image or same_file(stat, kept_stat)
+      or same_file(partial_stat, kept_stat)
+  end
   if kind == 'block' then
-    block_facts(facts, path, image_path)
+    block_facts(facts, path, kept, undo_dir)
   elseif kind == 'file' then
     local dev <close> = try(device.open(path))
     facts.holders, facts.in_use = try(device.holders(dev))
   end
   return facts
+end
+
+local RACE = { 'name', 'kind', 'serial', 'wwn', 'disk_id', 'part_guid', 'size_bytes',
+  'logical_bytes' }
+
+--- What was checked is what is written to: a target that was opened for itself alone is still the
+--- one that the facts are about, and nothing has taken it meanwhile.
+---@param dev img.Device
+---@param target table facts
+function M.check_again(dev, target)
+  local identity = try(device.identity(dev))
+  for _, key in ipairs(RACE) do
+    if identity[key] ~= target[key] then
+      fail.raise('refused', "%s has changed since it was checked: %s '%s' is now '%s'", target.path,
+        key, target[key], identity[key])
+    end
+  end
+  local holders, in_use = try(device.holders(dev))
+  if in_use then
+    fail.raise('refused', '%s has been taken since it was checked: %s', target.path, holders)
+  end
 end
 
 return M

@@ -1,16 +1,17 @@
 --- Give an image back: to a block device or a file. Plan, check everything, then write
 --- (docs/SAFETY.md, R4).
+local confirm = require 'imgtool.job.confirm'
 local device = require 'img.device'
 local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local image = require 'img.image'
 local json = require 'imgtool.util.json'
+local open_set = require 'imgtool.job.set'
 local output = require 'imgtool.job.output'
-local pipeline = require 'img.pipeline'
 local safety = require 'imgtool.policy.safety'
 local sys = require 'img.sys'
-local verify = require 'imgtool.job.verify'
-local wait = require 'imgtool.job.wait'
+local undo = require 'imgtool.job.undo'
+local write = require 'imgtool.job.write'
 
 local M = {}
 
@@ -43,68 +44,49 @@ local function range_of(job, known)
   return offset, length
 end
 
--- R7: the end was reached, and for a whole image each kind has the bytes that the image says.
-local function check_accounts(now, known, offset, length)
-  if now.position ~= offset + length then
-    fail.raise('internal', 'the restore ended at %d, not at %d', now.position, offset + length)
-  end
-  if length ~= known.source_bytes then return end
-  for _, kind in ipairs { 'data_bytes', 'zero_bytes', 'free_bytes' } do
-    if now[kind] ~= known[kind] then
-      fail.raise('internal', 'the restore accounts for %d bytes as %s, the image has %d', now[kind],
-        kind, known[kind])
-    end
-  end
-end
-
-local function result_of(c, handle, now, code)
-  local result = {
-    action = c.job.action, image = c.job.source, target = c.job.target, uuid = c.known.uuid,
-    offset = c.offset, length = c.length, data_bytes = now.data_bytes,
-    zero_bytes = now.zero_bytes, free_bytes = now.free_bytes, elapsed_ns = now.elapsed_ns,
-    losses = verify.losses(handle), loss_count = now.bad_count, loss_bytes = now.bad_bytes,
-    code = code,
-  }
-  if code ~= 0 then
+-- The result's own verdict: what was lost, or what differs after all.
+local function judge(c, result)
+  if result.code ~= 0 then
     result.message = ('%s: %d bytes in %d places are damaged or bad in the image, and zeros in %s')
-      :format(c.job.source, now.bad_bytes, now.bad_count, c.job.target)
+      :format(c.job.source, result.loss_bytes, result.loss_count, c.job.target)
+  elseif result.verified and result.verified.code ~= 0 then
+    result.code, result.message = result.verified.code, result.verified.message
   end
   return result
 end
 
--- Whether a job that met damage went on to the end, as it was asked to.
-local function went_through(c, now, code)
-  if c.job.on_read_error ~= 'zero' or now.position ~= c.offset + c.length then return false end
-  return code == sys.codes.bad_sectors or code == sys.codes.damaged
-end
-
 -- Write the range to a target that is open: the result. `how` says what is known about the target.
 local function write_target(c, target, how)
-  local job = c.job
-  local settings = verify.settings(job, c.known)
-  local handle <close> = try(pipeline.restore {
-    image = c.image, target = target, offset = c.offset, length = c.length, target_offset = 0,
-    free = how.free, target_is_zero = how.is_zero, on_read_error = job.on_read_error,
-    workers = settings.workers, depth = settings.depth, max_bytes_per_s = job.max_throughput,
-    stall_s = job.stall_timeout,
-  })
-  local now, done, message, code = wait.wait(handle, job.action, c.report,
-    wait.strategy(job, settings))
-  if not done and not went_through(c, now, code) then
-    fail.throw(('%s; %s'):format(message, how.left), code)
-  end
-  check_accounts(now, c.known, c.offset, c.length)
+  local part = {
+    image = c.image, known = c.known, target = target, offset = c.offset, length = c.length,
+    free = how.free, is_zero = how.is_zero, what = c.job.action, left = how.left,
+  }
+  local result = write.range(c, part)
   try(target:flush())
-  return result_of(c, handle, now, done and 0 or code)
+  result.action, result.image, result.target = c.job.action, c.job.source, c.job.target
+  result.uuid, result.offset, result.length = c.known.uuid, c.offset, c.length
+  result.only_changed = c.job.only_changed or nil
+  if c.job.verify_after then result.verified = write.compare(c, part) end
+  return judge(c, result)
 end
 
--- A new file: sparse, and under its partial name until it is complete.
+-- A file under its partial name until it is complete: a new one, sparse, or with only_changed the
+-- one that is there.
 local function to_file(c, target)
   local action = target.partial_exists and 'restart' or 'create'
+  if c.job.only_changed then
+    if not target.partial_exists then try(sys.rename(target.path, target.partial)) end
+    action = 'resume'
+  end
   local out <close> = output.open(target.partial, action)
   try(out.device:set_size(c.length))
-  local result = write_target(c, out.device, { free = 'leave', is_zero = true,
-    left = target.partial .. ' is incomplete' })
+  local result = write_target(c, out.device, {
+    free = c.job.only_changed and 'zero' or 'leave', is_zero = not c.job.only_changed,
+    left = target.partial .. ' is incomplete',
+  })
+  if result.verified and result.verified.code ~= 0 then
+    fail.throw(('%s; it stays %s'):format(result.message, target.partial), result.code)
+  end
   try(sys.rename(target.partial, target.path, c.job.force))
   return result
 end
@@ -112,29 +94,83 @@ end
 local function to_device(c, target)
   local dev <close> = try(device.open(target.path, { write = true, direct = true,
     exclusive = true }))
-  -- What was checked is what is written to.
-  if dev:size() ~= target.size_bytes then
-    fail.raise('refused', '%s has changed its size', target.path)
-  end
+  facts.check_again(dev, target)
+  undo.keep(dev, target)
+  c.report:note(('undo copies are in %s'):format(target.undo_dir))
   return write_target(c, dev, { free = c.job.free, is_zero = false,
     left = target.path .. ' is overwritten in part' })
 end
 
-local function decide(c)
-  local target = facts.restore_target(c.job.target, c.job.source)
-  if c.job.action == 'export' and target.type == 'block' then
-    fail.raise('usage', '%s is a block device: restore writes to devices', c.job.target)
+local function check_usage(job, target)
+  if job.action == 'export' and target.type == 'block' then
+    fail.raise('usage', '%s is a block device: restore writes to devices', job.target)
   end
-  if c.job.given.free and target.type ~= 'block' then
-    fail.raise('usage', 'free has no meaning: %s is no block device', c.job.target)
+  for _, name in ipairs { 'free', 'undo_dir' } do
+    if job.given[name] and target.type ~= 'block' then
+      fail.raise('usage', '%s has no meaning: %s is no block device', name:gsub('_', '-'),
+        job.target)
+    end
   end
-  local rules = { force = c.job.force, yes_destroy = c.job.yes_destroy, free = c.job.free }
-  return safety.restore({ image = image_facts(c.job, c.known), target = target }, rules), target
 end
 
-local function refuse(c, decision)
-  fail.raise('refused', '%s to %s refused: %s', c.job.action, c.job.target,
-    safety.reasons(decision))
+local function decide(c)
+  local job = c.job
+  local target = facts.restore_target(job.target, { job.source, job.set_dir }, job.undo_dir)
+  check_usage(job, target)
+  local rules = { force = job.force, yes_destroy = job.yes_destroy, free = job.free,
+    only_changed = job.only_changed }
+  local both = { image = image_facts(job, c.known), target = target }
+  local decision = safety.restore(both, rules)
+  local answer = confirm.ask(decision, target, job, c.report)
+  if answer then
+    rules.yes_destroy = answer
+    decision = safety.restore(both, rules)
+  end
+  return decision, target
+end
+
+--- What is answered to --dry-run.
+---@param job table
+---@param decision table
+function M.planned(job, decision)
+  return {
+    action = job.action, dry_run = true, image = job.source, target = job.target,
+    plan = decision.plan, refusals = decision.refusals, warnings = decision.warnings,
+    code = decision.allowed and 0 or sys.codes.refused,
+    message = not decision.allowed and safety.reasons(decision) or nil,
+  }
+end
+
+--- Raise what speaks against it; else say the warnings.
+---@param job table
+---@param decision table
+---@param report table
+function M.insist(job, decision, report)
+  if not decision.allowed then
+    fail.raise('refused', '%s to %s refused: %s', job.action:gsub('_', '-'), job.target,
+      safety.reasons(decision))
+  end
+  for _, warning in ipairs(decision.warnings) do report:warn(warning) end
+end
+
+-- The image: said by its path, or by a set and one of its partitions.
+local function open_image(job)
+  if job.set_dir then
+    if job.source then fail.raise('usage', 'an image and a set: one of them is meant') end
+    if not job.partition then fail.raise('usage', 'set-dir has no meaning without partition') end
+    local set = try(open_set.open(job.set_dir))
+    local entry = try(set:partition(job.partition))
+    if not entry.image then
+      fail.raise('usage', "partition '%s' of %s is a container without an image", job.partition,
+        job.set_dir)
+    end
+    job.source = set:path(entry.image.file)
+    return try(set:open_image(entry.image))
+  end
+  if job.partition then fail.raise('usage', 'partition has no meaning without set-dir') end
+  if not job.source then fail.raise('usage', 'job.source: is missing') end
+  local file <close> = try(device.open(job.source))
+  return (try(image.open(file)))
 end
 
 --- Run a checked job.
@@ -145,22 +181,13 @@ function M.run(job, report)
   if job.target == '-' then
     fail.raise('usage', 'the target must be a file or device (export-range writes to stdout)')
   end
-  local file <close> = try(device.open(job.source))
-  local opened <close> = try(image.open(file))
+  local opened <close> = open_image(job)
   local c = { job = job, report = report, image = opened, known = opened:facts() }
   c.offset, c.length = range_of(job, c.known)
   try(opened:check_root())
   local decision, target = decide(c)
-  if job.dry_run then
-    return {
-      action = job.action, dry_run = true, image = job.source, target = job.target,
-      plan = decision.plan, refusals = decision.refusals, warnings = decision.warnings,
-      code = decision.allowed and 0 or sys.codes.refused,
-      message = not decision.allowed and safety.reasons(decision) or nil,
-    }
-  end
-  if not decision.allowed then refuse(c, decision) end
-  for _, warning in ipairs(decision.warnings) do report:warn(warning) end
+  if job.dry_run then return M.planned(job, decision) end
+  M.insist(job, decision, report)
   return target.type == 'block' and to_device(c, target) or to_file(c, target)
 end
 

@@ -14,6 +14,9 @@ local RUNNERS = {
   ['backup-disk'] = 'imgtool.job.backup_disk',
   volumes = 'imgtool.job.volumes',
   ['verify-set'] = 'imgtool.job.verify_set',
+  ['restore-set'] = 'imgtool.job.restore_disk',
+  ['restore-physical'] = 'imgtool.job.restore_disk',
+  clone = 'imgtool.job.clone',
 }
 
 local function run(job, report)

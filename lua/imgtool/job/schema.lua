@@ -6,8 +6,9 @@
 --- A field: name; type (see job/check.lua); actions (which jobs have it); doc; and, where they
 --- apply, operand (it may stand on the command line without an option), default, default_text
 --- (when the default depends on facts), min, max, choices, power_of_two, words (of which several
---- may be said), required; option (its name on the command line, a table when it differs by action;
---- none: job files only), argname, flags (one option for each choice).
+--- may be said), required; option (its name on the command line; none: job files only), argname,
+--- unless (another field that stands in for this operand), flags (one option for each choice). What
+--- differs by action is a table.
 local exclude = require 'imgtool.policy.exclude'
 
 local M = {}
@@ -24,6 +25,9 @@ M.actions = {
   { name = 'backup-disk', doc = 'image all of a disk into a set' },
   { name = 'volumes', doc = 'image several volumes into one directory' },
   { name = 'verify-set', doc = 'check all images of a set' },
+  { name = 'restore-set', doc = 'write the disk of a set to a raw file' },
+  { name = 'restore-physical', doc = 'write the disk of a set to a disk' },
+  { name = 'clone', doc = 'copy a disk to another one' },
 }
 
 local function actions(...)
@@ -32,38 +36,38 @@ local function actions(...)
   return set
 end
 
-local ALL = actions('image', 'verify', 'restore', 'export', 'backup-disk', 'volumes', 'verify-set')
+local ALL = actions('image', 'verify', 'restore', 'export', 'backup-disk', 'volumes', 'verify-set',
+  'restore-set', 'restore-physical', 'clone')
 local EVERY = actions('image', 'verify', 'restore', 'export', 'repair', 'backup-disk', 'volumes',
-  'verify-set')
-local FILES = actions('image', 'verify', 'restore', 'export', 'repair')
+  'verify-set', 'restore-set', 'restore-physical', 'clone')
 local IMAGE = actions('image', 'backup-disk', 'volumes')
+local READS = actions('image', 'backup-disk', 'volumes', 'clone')
 local VERIFY = actions('verify', 'verify-set')
-local WRITES = actions('image', 'restore', 'export', 'backup-disk', 'volumes')
-local MAKES = actions('image', 'restore', 'export', 'repair', 'backup-disk', 'volumes')
-local RESTORE = actions('restore')
+local WRITES = actions('image', 'restore', 'export', 'backup-disk', 'volumes', 'restore-set',
+  'restore-physical', 'clone')
+local MAKES = actions('image', 'restore', 'export', 'repair', 'backup-disk', 'volumes',
+  'restore-set', 'restore-physical', 'clone')
+local RESTORE = actions('restore', 'restore-physical', 'clone')
+local READ_BACK = actions('restore', 'restore-set', 'restore-physical', 'clone')
+local TO_DISK = actions('restore-set', 'restore-physical', 'clone')
 local DISK = actions('backup-disk')
 
 M.fields = {
   { name = 'action', type = 'choice', actions = EVERY, default = 'image',
     choices = { 'image', 'verify', 'restore', 'export', 'repair', 'backup-disk', 'volumes',
-      'verify-set' }, doc = 'What to do.' },
-  { name = 'source', type = 'path', actions = FILES, operand = true, required = true,
+      'verify-set', 'restore-set', 'restore-physical', 'clone' }, doc = 'What to do.' },
+  { name = 'source', type = 'path', operand = true, unless = { restore = 'set_dir' },
+    actions = actions('image', 'verify', 'restore', 'export', 'repair', 'clone'),
+    required = actions('image', 'verify', 'export', 'repair', 'clone'),
     option = { image = '--device', verify = '--in', restore = '--in', export = '--in',
-      repair = '--in' },
-    argname = { image = 'SRC', verify = 'IMG', restore = 'IMG', export = 'IMG', repair = 'IMG' },
+      repair = '--in', clone = '--from' },
+    argname = { image = 'SRC', verify = 'IMG', restore = 'IMG', export = 'IMG', repair = 'IMG',
+      clone = 'DISK' },
     doc = {
       image = 'The block device or file to image. It is opened read-only.',
       verify = 'The image.', restore = 'The image.', export = 'The image.',
       repair = 'The image that is damaged or incomplete. It is opened read-only.',
-    } },
-  { name = 'target', type = 'path', actions = actions('image', 'restore', 'export', 'repair'),
-    operand = true, required = true, option = '--out',
-    argname = { image = 'IMG', restore = 'TARGET', export = 'FILE', repair = 'NEW' },
-    doc = {
-      image = 'The image to make; a directory: a file in it, named after the source; -: stdout.',
-      restore = 'The block device or file to write to.',
-      export = 'The file to write.',
-      repair = 'The new image.',
+      clone = 'The disk to copy, a block device or a file. It is opened read-only.',
     } },
   { name = 'device', type = 'path', actions = DISK, operand = true, required = true,
     option = '--device', argname = 'DISK',
@@ -71,16 +75,43 @@ M.fields = {
   { name = 'volumes', type = 'paths', actions = actions('volumes'), required = true,
     option = '--volumes', argname = 'A,B,...',
     doc = 'The volumes, block devices or files. They are opened read-only.' },
-  { name = 'set_dir', type = 'path', actions = actions('backup-disk', 'verify-set'),
-    operand = true, required = true, option = '--set-dir', argname = 'DIR',
+  { name = 'set_dir', type = 'path', option = '--set-dir', argname = 'DIR',
+    actions = actions('backup-disk', 'verify-set', 'restore', 'restore-set', 'restore-physical'),
+    operand = actions('backup-disk', 'verify-set', 'restore-set', 'restore-physical'),
+    required = actions('backup-disk', 'verify-set', 'restore-set', 'restore-physical'),
     doc = {
+      restore = 'The directory of a set, instead of IMG; with --partition.',
+      ['restore-set'] = 'The directory of the set.',
+      ['restore-physical'] = 'The directory of the set.',
       ['backup-disk'] = 'The directory of the set; it is made when it is not there.',
       ['verify-set'] = 'The directory of the set.',
     } },
+  { name = 'target', type = 'path', operand = true, required = true,
+    actions = actions('image', 'restore', 'export', 'repair', 'restore-set', 'restore-physical',
+      'clone'),
+    option = { image = '--out', restore = '--out', export = '--out', repair = '--out',
+      ['restore-set'] = '--out-raw', ['restore-physical'] = '--device', clone = '--to' },
+    argname = { image = 'IMG', restore = 'TARGET', export = 'FILE', repair = 'NEW',
+      ['restore-set'] = 'FILE', ['restore-physical'] = 'DISK', clone = 'TARGET' },
+    doc = {
+      image = 'The image to make; a directory: a file in it, named after the source; -: stdout.',
+      restore = 'The block device or file to write to.',
+      export = 'The file to write.',
+      repair = 'The new image.',
+      ['restore-set'] = 'The file to write: a raw disk.',
+      ['restore-physical'] = 'The disk to overwrite.',
+      clone = 'The disk to overwrite, or the file to write.',
+    } },
+  { name = 'partition', type = 'text', actions = actions('restore'), option = '--partition',
+    argname = 'WHICH',
+    doc = 'Which partition or volume of the set: its number, GUID, mount point, label or name.' },
+  { name = 'size', type = 'size', actions = actions('restore-set'), option = '--size',
+    argname = 'SIZE', min = 512, default_text = 'that of the disk',
+    doc = 'The size of the raw file: larger, or smaller when all that is used fits.' },
   { name = 'out_dir', type = 'path', actions = actions('volumes'), required = true,
     option = '--out-dir', argname = 'DIR',
     doc = 'The directory of the images; it is made when it is not there.' },
-  { name = 'sector_size', type = 'size', actions = DISK, option = '--sector-size',
+  { name = 'sector_size', type = 'size', actions = actions('backup-disk', 'clone'), option = '--sector-size',
     argname = 'SIZE', min = 512, max = 64 * KiB, power_of_two = true,
     default_text = 'what the device says; of a file 512',
     doc = 'How long the sectors are of a disk that is in a file.' },
@@ -154,8 +185,14 @@ M.fields = {
         .. ' status 12).',
       volumes = 'A range that can\'t be read: abort, or record it as bad and go on (exit status'
         .. ' 12).',
+      ['restore-set'] = 'A range that is damaged or bad in an image: abort, or write zeros there,'
+        .. ' list it and go on (exit status 7 or 12).',
+      ['restore-physical'] = 'A range that is damaged or bad in an image: abort, or write zeros'
+        .. ' there, list it and go on (exit status 7 or 12).',
+      clone = 'A range of the source that can\'t be read: abort, or write zeros there, list it and'
+        .. ' go on (exit status 12).',
     } },
-  { name = 'read_retries', type = 'integer', actions = IMAGE, option = '--read-retries',
+  { name = 'read_retries', type = 'integer', actions = READS, option = '--read-retries',
     argname = 'N', default = 2, min = 0, max = 100,
     doc = 'How often a read that failed is repeated before it is split.' },
   { name = 'resume', type = 'boolean', actions = IMAGE, option = '--resume', default = false,
@@ -170,6 +207,25 @@ M.fields = {
     default = 'discard', choices = { 'leave', 'discard', 'zero' },
     doc = 'What becomes of free space on a block device: it stays as it is, is discarded where'
       .. ' the device can, or reads as zeros.' },
+  { name = 'only_changed', type = 'boolean', actions = actions('restore', 'restore-physical'), option = '--only-changed',
+    default = false,
+    doc = 'Read the target, and write only what differs; an existing file is changed in place,'
+      .. ' under its partial name.' },
+  { name = 'verify_after', type = 'boolean', actions = READ_BACK, option = '--verify-after',
+    default = false,
+    doc = 'Read the target back afterwards and hold it against the hashes of what was written.' },
+  { name = 'new_guids', type = 'boolean', actions = TO_DISK, option = '--new-guids',
+    default = false,
+    doc = 'Give the disk and its partitions new GUIDs, or the MBR a new signature, so that both'
+      .. ' disks can be in one machine. What names the old ones has to be changed by hand.' },
+  { name = 'grow_last', type = 'boolean', actions = TO_DISK, option = '--grow-last',
+    default = false,
+    doc = 'On a larger target, extend the last partition to its end, and on a disk the file system'
+      .. ' in it where its own tool can (ext2, ext3, ext4, NTFS).' },
+  { name = 'undo_dir', type = 'path', actions = RESTORE, option = '--undo-dir', argname = 'DIR',
+    default_text = '/var/lib/imgtool/undo for root, else ~/.local/state/imgtool/undo',
+    doc = 'Where copies of the first and last MiB of a block device and of its partition table'
+      .. ' are kept before it is written.' },
   { name = 'yes_destroy', type = 'text', actions = RESTORE, option = '--yes-destroy',
     argname = 'NAME',
     doc = 'Confirms that a block device may be overwritten: its kernel name (sdb), path, serial'
@@ -179,6 +235,9 @@ M.fields = {
       image = 'Replace an existing image, or begin an incomplete one anew.',
       restore = 'Replace an existing file; restore in spite of a larger target, another disk or'
         .. ' another sector size.',
+      ['restore-set'] = 'Replace an existing file.',
+      ['restore-physical'] = 'Restore in spite of another size or another disk.',
+      clone = 'Replace an existing file; copy in spite of another size.',
       export = 'Replace an existing file.',
       repair = 'Replace an existing file.',
       ['backup-disk'] = 'Replace an existing set, or begin an incomplete one anew.',
@@ -193,6 +252,9 @@ M.fields = {
       ['backup-disk'] = 'Check everything, print the plan, and write nothing.',
       volumes = 'Check everything, print the plan, and write nothing.',
       ['verify-set'] = 'Only say what would be verified.',
+      ['restore-set'] = 'Check everything, print the plan, and write nothing.',
+      ['restore-physical'] = 'Check everything, print the plan, and write nothing.',
+      clone = 'Check everything, print the plan, and write nothing.',
     } },
   { name = 'auto_tune', type = 'boolean', actions = ALL, option = '--auto-tune', default = false,
     doc = 'Look for the best number of workers and depth while the job runs.' },

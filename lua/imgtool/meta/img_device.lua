@@ -31,6 +31,13 @@ function device.pipe(fd, writable) end
 ---@return img.Device?, string?, integer?
 function device.slice(under, offset, length) end
 
+---`base` with `part` laid over it at an offset, read-only; both are kept alive.
+---@param base img.Device
+---@param offset integer
+---@param part img.Device
+---@return img.Device?, string?, integer?
+function device.overlay(base, offset, part) end
+
 ---Memory: a copy of a string, or that many zero bytes.
 ---@param content string|integer
 ---@return img.Device?, string?, integer?
@@ -111,6 +118,9 @@ function Device:zero(offset, length) end
 ---@param size integer
 ---@return true?, string?, integer?
 function Device:set_size(size) end
+---Have the kernel read a block device's partition table again; fails as busy when a partition is in use.
+---@return true?, string?, integer?
+function Device:reread_table() end
 ---How long the sectors are of the disk whose bytes a file holds; a block device refuses. Slices opened
 ---later have it too.
 ---@param sector_bytes integer

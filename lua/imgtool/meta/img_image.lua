@@ -47,6 +47,20 @@ function image.read_head(file) end
 ---@return {head_copied: boolean, index_lost: boolean, tables_lost: integer, chunks_lost: integer, lost_bytes: integer, lost_ranges: integer, data_bytes: integer, zero_bytes: integer, free_bytes: integer, bad_bytes: integer, losses: {offset: integer, length: integer, file_offset: integer, why: string}[]}?, string?, integer?
 function image.repair(file, out) end
 
+---@class img.Cache
+local Cache = {}
+
+---Unpacked blocks of any number of images, the least recently used dropped first; with workers, threads
+---that unpack ahead of who reads in order.
+---@param options {limit_bytes: integer, workers: integer?}
+---@return img.Cache?, string?, integer?
+function image.cache(options) end
+
+---ahead: blocks made before they were wanted, and of these ahead_used were wanted.
+---@return {hits: integer, misses: integer, ahead: integer, ahead_used: integer, evicted: integer, bytes: integer, peak_bytes: integer, limit_bytes: integer}
+function Cache:stats() end
+function Cache:close() end
+
 ---@class img.ImageFacts: img.Head
 ---@field version string '2.0'
 ---@field map_digest string
@@ -68,10 +82,11 @@ function Image:chunk(number) end
 ---Compare the root hash with all tables.
 ---@return true?, string?, integer?
 function Image:check_root() end
----The source as a read-only device; the image is kept alive.
----@param cache_blocks? integer
+---The source as a read-only device; the image is kept alive. With a cache that may be shared, or with
+---one of its own of so many blocks.
+---@param cache? img.Cache|integer
 ---@return img.Device?, string?, integer?
-function Image:device(cache_blocks) end
+function Image:device(cache) end
 function Image:close() end
 
 ---The head in force: of a resumed image, uuid, created_s and text are the file's.

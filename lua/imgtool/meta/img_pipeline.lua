@@ -34,6 +34,7 @@ function pipeline.capture(capture) end
 ---@field target_offset? integer default 0
 ---@field free 'leave'|'discard'|'zero'
 ---@field target_is_zero boolean the target is new and reads as zeros
+---@field only_changed? boolean read the target, and write what differs only
 ---@field on_read_error 'abort'|'zero'
 
 ---@param restore img.Restore
@@ -49,6 +50,45 @@ function pipeline.restore(restore) end
 ---@return img.Job?, string?, integer?
 function pipeline.verify(verify) end
 
+---@class img.Compare: img.Settings
+---@field image img.Image
+---@field target img.Device
+---@field offset? integer source offset, default 0
+---@field length? integer at least 1; default: to the end
+---@field target_offset? integer default 0
+---@field free_is_zero boolean free space was made to read as zeros, and must
+
+---Hold a target against an image's hashes. It fails with code target_io when something differs; what, is
+---among its losses.
+---@param compare img.Compare
+---@return img.Job?, string?, integer?
+function pipeline.compare(compare) end
+
+---@class img.Clone: img.Settings
+---@field source img.Device
+---@field map img.Map of the whole source; it can't be changed while the job runs
+---@field target img.Device at least as large as the source
+---@field block_bytes integer the unit of writing and hashing
+---@field free 'leave'|'discard'|'zero'
+---@field target_is_zero boolean
+---@field on_read_error 'abort'|'zero'
+---@field read_retries integer
+
+---A device to another, without an image.
+---@param clone img.Clone
+---@return img.Job?, string?, integer?
+function pipeline.clone(clone) end
+
+---@class img.CloneCheck: img.Settings
+---@field clone img.Job one of pipeline.clone that has ended
+---@field target img.Device
+---@field free_is_zero boolean
+
+---Read the target of a clone back and hold it against what was written; as pipeline.compare.
+---@param check img.CloneCheck
+---@return img.Job?, string?, integer?
+function pipeline.clone_check(check) end
+
 ---@class img.Progress
 ---@field state 'running'|'paused'|'done'|'failed'|'cancelled'
 ---@field workers integer
@@ -62,6 +102,7 @@ function pipeline.verify(verify) end
 ---@field data_bytes integer
 ---@field zero_bytes integer
 ---@field free_bytes integer
+---@field same_bytes integer bytes that the target held already (only_changed, compare)
 ---@field bad_bytes integer
 ---@field bad_count integer
 ---@field stored_bytes integer

@@ -83,6 +83,19 @@ local Lock = {}
 function sys.lock(path) end
 function Lock:close() end
 
+---Run a program of a fixed list (src/base/spawn.c) without a shell: its exit status, and what it said. A
+---program that is not installed fails as not_found, one that does not end in time as busy.
+---@param name string
+---@param arguments string[]
+---@param timeout_s integer
+---@return integer?, string?, integer?
+function sys.run_tool(name, arguments, timeout_s) end
+---Become a program of that list: returns only when it fails.
+---@param name string
+---@param args string[]
+---@return nil, string, integer
+function sys.become_tool(name, args) end
+
 ---Handles whose C object is open, by word ('device', 'image', 'job', ...), those with none left out.
 ---A closed handle counts as long as others (a slice, a job) still use it.
 ---@return table<string, integer>

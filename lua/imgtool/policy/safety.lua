@@ -5,15 +5,21 @@ local size = require 'imgtool.util.size'
 
 local M = {}
 
-local function decision()
+--- A decision that nothing speaks against yet.
+function M.decision()
   return { allowed = true, refusals = {}, warnings = {} }
 end
 
--- `override` names what would allow it; nil: nothing does.
-local function refuse(d, rule, override, reason, ...)
+--- Speak against it. `override` names what would allow it; nil: nothing does.
+---@param d table
+---@param rule string
+---@param override string?
+---@param reason string
+function M.refuse(d, rule, override, reason, ...)
   d.allowed = false
   d.refusals[#d.refusals + 1] = { rule = rule, override = override, reason = reason:format(...) }
 end
+local refuse = M.refuse
 
 local function known(value) return value ~= nil and value ~= '' end
 
@@ -52,12 +58,14 @@ function M.confirms(confirmed, target)
   return false
 end
 
--- R5: what no option allows.
-local function check_never(d, image, target)
+--- R5: what no option allows.
+---@param d table
+---@param target table
+function M.check_never(d, target)
   if target.is_image then
-    refuse(d, 'R5', nil, '%s is the image itself', target.path)
+    refuse(d, 'R5', nil, '%s is %s', target.path, target.is_what or 'the image itself')
   elseif target.holds_image then
-    refuse(d, 'R5', nil, '%s holds the image', target.path)
+    refuse(d, 'R5', nil, '%s holds %s', target.path, target.holds_what or 'the image')
   end
   if target.in_use then
     refuse(d, 'R5', nil, '%s is in use: %s', target.path,
@@ -65,16 +73,41 @@ local function check_never(d, image, target)
   end
   if target.type == 'block' then
     if target.read_only then refuse(d, 'R5', nil, '%s is read-only', target.path) end
-    if target.size_bytes < image.source_bytes then
-      refuse(d, 'R4', nil, '%s is too small: %d bytes, the image has %d', target.path,
-        target.size_bytes, image.source_bytes)
+    if target.undo_on_target then
+      refuse(d, 'R4', 'undo-dir', '%s would be overwritten with the undo copies on it: %s',
+        target.path, target.undo_dir)
     end
   elseif target.type ~= 'file' and target.type ~= 'none' then
     refuse(d, 'R4', nil, '%s is neither a block device nor a file', target.path)
   end
 end
 
+--- R4: the name of what is overwritten has to be said.
+---@param d table
+---@param target table
+---@param rules table
+function M.check_confirmed(d, target, rules)
+  if M.confirms(rules.yes_destroy, target) then return end
+  refuse(d, 'R4', 'yes-destroy ' .. M.name_of(target), '%s would be overwritten%s', target.path,
+    known(rules.yes_destroy) and (", and '%s' is not its name, serial number or WWN")
+      :format(rules.yes_destroy) or '')
+end
+
+--- Whether nothing but the name of the target is missing.
+---@param d table
+---@return boolean
+function M.only_unconfirmed(d)
+  for _, refusal in ipairs(d.refusals) do
+    if not (refusal.override or ''):find('^yes%-destroy ') then return false end
+  end
+  return #d.refusals > 0
+end
+
 local function check_block(d, image, target, rules)
+  if target.size_bytes < image.source_bytes then
+    refuse(d, 'R4', nil, '%s is too small: %d bytes, the image has %d', target.path,
+      target.size_bytes, image.source_bytes)
+  end
   if target.size_bytes > image.source_bytes and not rules.force then
     refuse(d, 'R4', 'force', '%s is larger: %d bytes, the image has %d', target.path,
       target.size_bytes, image.source_bytes)
@@ -91,15 +124,14 @@ local function check_block(d, image, target, rules)
       d.warnings[#d.warnings + 1] = ('%s is another device: %s'):format(target.path, difference)
     end
   end
-  if not M.confirms(rules.yes_destroy, target) then
-    local name = known(target.serial) and target.serial or target.name
-    refuse(d, 'R4', 'yes-destroy ' .. name, '%s would be overwritten%s', target.path,
-      known(rules.yes_destroy) and (", and '%s' is not its name, serial number or WWN")
-        :format(rules.yes_destroy) or '')
-  end
+  M.check_confirmed(d, target, rules)
 end
 
-local function check_file(d, target, rules)
+--- R8: what is there stays unless asked.
+---@param d table
+---@param target table
+---@param rules table
+function M.check_file(d, target, rules)
   if target.type == 'file' and not rules.force then
     refuse(d, 'R8', 'force', '%s exists', target.path)
   end
@@ -113,23 +145,39 @@ local FREE = {
   zero = 'is made to read as zeros',
 }
 
+--- What becomes of free space.
+---@param free string
+function M.free_text(free) return 'free space of the file system ' .. FREE[free] end
+
+--- The name by which a device is confirmed.
+---@param target table
+function M.name_of(target) return known(target.serial) and target.serial or target.name end
+
+--- A device for people.
+---@param target table
+function M.describe(target)
+  return ('%s (%s%s, %s)'):format(target.path, known(target.model) and target.model .. ', ' or '',
+    known(target.serial) and target.serial or target.kind, size.human(target.size_bytes))
+end
+
 --- Whether an image may be restored, with all reasons why not.
 ---@param facts {image: table, target: table}
----@param rules {force: boolean, yes_destroy: string?, free: string}
+---@param rules {force: boolean, yes_destroy: string?, free: string, only_changed: boolean?}
 ---@return {allowed: boolean, refusals: table[], warnings: string[], plan: string[]}
 function M.restore(facts, rules)
-  local d, image, target = decision(), facts.image, facts.target
-  check_never(d, image, target)
+  local d, image, target = M.decision(), facts.image, facts.target
+  M.check_never(d, target)
   if target.type == 'block' then
     check_block(d, image, target, rules)
-    d.plan = {
-      ('overwrite %s (%s%s, %s)'):format(target.path,
-        known(target.model) and target.model .. ', ' or '',
-        known(target.serial) and target.serial or target.kind, size.human(target.size_bytes)),
-      'free space of the file system ' .. FREE[rules.free],
-    }
+    d.plan = { 'overwrite ' .. M.describe(target) }
+    for _, line in ipairs(target.contents or {}) do d.plan[#d.plan + 1] = 'lose ' .. line end
+    d.plan[#d.plan + 1] = ('keep its first and last MiB in %s'):format(target.undo_dir)
+    d.plan[#d.plan + 1] = M.free_text(rules.free)
   else
-    check_file(d, target, rules)
+    if rules.only_changed and target.type == 'none' and not target.partial_exists then
+      refuse(d, 'R4', nil, '%s does not exist: there is nothing to compare with', target.path)
+    end
+    M.check_file(d, target, rules)
     d.plan = { ('write %s, and rename it to %s when it is complete'):format(target.partial,
       target.path) }
   end

@@ -53,6 +53,17 @@ local function excluded(r)
     count(r.excluded_files, 'file'))
 end
 
+--- Lines about a target that was read back; none when it was not.
+---@param v table?
+---@return string[]
+function M.verified(v)
+  if not v then return {} end
+  local lines = { ('  read back: %s, %s in %s'):format(v.code == 0 and 'OK' or 'DIFFERS',
+    size.human(v.same_bytes), seconds(v.elapsed_ns)) }
+  append(lines, M.losses(v.losses, v.loss_count))
+  return lines
+end
+
 local RESULT = {}
 
 function RESULT.image(r)
@@ -109,10 +120,44 @@ function RESULT.restore(r)
     ('  data %s, zero %s, free %s'):format(size.human(r.data_bytes), size.human(r.zero_bytes),
       size.human(r.free_bytes)),
   }
+  if r.only_changed then
+    lines[#lines + 1] = ('  %s were there already, and were not written'):format(
+      size.human(r.same_bytes))
+  end
   append(lines, M.losses(r.losses, r.loss_count))
+  append(lines, M.verified(r.verified))
   return table.concat(lines, '\n')
 end
 RESULT.export = RESULT.restore
+
+local function grown_line(g)
+  if g.new_bytes == g.old_bytes then return '  there is no room to grow the last partition' end
+  return ('  the last partition has %s now, it had %s%s'):format(size.human(g.new_bytes),
+    size.human(g.old_bytes), g.file_system and '; ' .. g.file_system or '')
+end
+
+local function ids_lines(ids)
+  local lines = { ('  new disk ID %s, it was %s'):format(ids.new, ids.old) }
+  for _, part in ipairs(ids.partitions) do
+    lines[#lines + 1] = ('  new GUID of partition %d: %s, it was %s'):format(part.index, part.new,
+      part.old)
+  end
+  lines[#lines + 1] = '  what names the old ones has to be changed: boot loaders, firmware boot'
+    .. ' entries, PARTUUID in fstab'
+  return lines
+end
+
+RESULT['restore-physical'] = function(r)
+  local text = RESULT.restore(r)
+  if r.dry_run then return text end
+  local lines = { text }
+  if r.grown then lines[#lines + 1] = grown_line(r.grown) end
+  if r.ids then append(lines, ids_lines(r.ids)) end
+  if r.undo_dir then lines[#lines + 1] = '  undo copies are in ' .. r.undo_dir end
+  return table.concat(lines, '\n')
+end
+RESULT['restore-set'] = RESULT['restore-physical']
+RESULT.clone = RESULT['restore-physical']
 
 -- What sets say is a file of its own.
 for _, action in ipairs { 'backup-disk', 'volumes', 'verify-set' } do

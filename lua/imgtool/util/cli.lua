@@ -55,10 +55,11 @@ function M.of_action(action, except, more)
   local operands, options = {}, {}
   for _, field in ipairs(schema.fields_of(action)) do
     if not (except and except[field.name]) then
-      if field.operand then
+      if schema.of(field.operand, action) then
         local entry = option_of(field, action)
         operands[#operands + 1] = { name = field.name .. '_operand', field_name = field.name,
-          operand = entry.argname, doc = entry.doc, convert = entry.convert }
+          operand = entry.argname, doc = entry.doc, convert = entry.convert,
+          unless = schema.of(field.unless, action) }
         entry.doc = ('The same as %s.'):format(entry.argname)
         options[#options + 1] = entry
       elseif field.flags then
@@ -195,11 +196,12 @@ local function place_operands(command, values)
   end
   local next_operand = 1
   for _, entry in ipairs(fields) do
-    if values[entry.field_name] == nil and operands[next_operand] ~= nil then
+    local stands_in = entry.unless and values[entry.unless] ~= nil
+    if values[entry.field_name] == nil and operands[next_operand] ~= nil and not stands_in then
       values[entry.field_name] = operands[next_operand]
       next_operand = next_operand + 1
     end
-    if values[entry.field_name] == nil and not other then
+    if values[entry.field_name] == nil and not other and not stands_in then
       return nil, ('%s is missing'):format(entry.operand)
     end
   end

@@ -1,0 +1,64 @@
+--- imgtool mount: an image as files of a directory.
+local cli = require 'imgtool.util.cli'
+local device = require 'img.device'
+local disk = require 'img.disk'
+local fail = require 'imgtool.util.fail'
+local json = require 'imgtool.util.json'
+local server = require 'img.server'
+local serving = require 'imgtool.job.serving'
+local view = require 'imgtool.job.view'
+
+local M = {
+  name = 'mount',
+  summary = 'Show an image as files: disk.img, partition-N.img, info.json',
+}
+
+M.args = view.arguments {
+  { name = 'dir_operand', field_name = 'dir', operand = 'DIR', doc = 'Where: an empty directory.' },
+  { name = 'dir', option = '--mount-point', argname = 'DIR', doc = 'The same as DIR.' },
+  { name = 'allow_other', flag = '--allow-other',
+    doc = 'Other users may look in too (as a user: when /etc/fuse.conf allows it).' },
+  cli.json, cli.quiet, cli.log_file,
+}
+
+-- A file for each partition that a whole disk has; what holds others is none of them.
+local function partition_files(dev, files)
+  local found = disk.read(dev)
+  local listed = json.array {}
+  if not found then return listed end
+  for _, part in ipairs(found.partitions) do
+    if not part.container then
+      local name = ('partition-%d.img'):format(part.index)
+      files[#files + 1] = { name = name,
+        device = fail.try(device.slice(dev, part.start_bytes, part.size_bytes)) }
+      listed[#listed + 1] = { file = name, index = part.index, type = part.type,
+        guid = part.guid, name = part.name, start_bytes = part.start_bytes,
+        size_bytes = part.size_bytes }
+    end
+  end
+  return listed
+end
+
+local function close_all(files)
+  for _, file in ipairs(files) do file.device:close() end
+end
+
+-- The files, and the mount on them, which keeps what it needs of them.
+local function start(values, dev, what)
+  local files <close> = setmetatable({
+    { name = 'disk.img', device = fail.try(device.slice(dev, 0, dev:size())) },
+  }, { __close = close_all })
+  local info = { what = what.what, source = what.base.path, offset = what.offset,
+    bytes = what.bytes, partitions = partition_files(dev, files) }
+  files[#files + 1] = { name = 'info.json',
+    device = fail.try(device.mem(json.encode(info) .. '\n')) }
+  return fail.try(server.mount(values.dir, files, { allow_other = values.allow_other }))
+end
+
+function M.run(values, report)
+  return fail.catch(serving.run, values, report, function(dev, what)
+    return start(values, dev, what), values.dir
+  end)
+end
+
+return M

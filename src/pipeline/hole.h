@@ -1,0 +1,21 @@
+/*
+ * Holes on a target: what becomes of zeros and of free space where something is written to a device
+ * (R9). Ordered end only.
+ */
+#ifndef PIPELINE_HOLE_H
+#define PIPELINE_HOLE_H
+
+#include "pipeline/engine.h"
+
+struct hole {
+	struct job *job; /* whose cancel is obeyed in long runs */
+	struct dev *target;
+	enum restore_free free;
+	bool is_zero; /* the target reads as zeros: nothing to do */
+	bool discard; /* not refused by the target so far */
+};
+
+/* Make [off, off + len) of the target what a hole of this kind asks for. */
+int hole_write(struct hole *h, enum entry_kind kind, uint64_t off, uint64_t len, struct err *e);
+
+#endif

@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""A client of the DevIO / IMDPROXY protocol, written from the description in docs/MOUNTING.md.
+
+    proxy_client.py ADDRESS compare RAW [CLIENTS [READS]]   random reads against a raw file
+    proxy_client.py ADDRESS info
+    proxy_client.py ADDRESS read OFFSET LENGTH              the answer's errno and length; bytes on stdout
+    proxy_client.py ADDRESS stream STEP                     read all of it in order
+    proxy_client.py ADDRESS raw HEX                         send these bytes; print what comes, in hex
+    proxy_client.py ADDRESS crowd N                         connect N times; print how many are served
+    proxy_client.py ADDRESS silent [HEX]                    seconds until the server hangs up
+
+ADDRESS is HOST:PORT or the path of a Unix socket.
+"""
+import random
+import socket
+import struct
+import sys
+import threading
+import time
+
+INFO, READ = 1, 2
+
+
+def connect(address):
+    if "/" in address:
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(address)
+    else:
+        host, port = address.rsplit(":", 1)
+        s = socket.create_connection((host, int(port)))
+    s.settimeout(30)
+    return s
+
+
+def take(s, count):
+    parts = bytearray()
+    while len(parts) < count:
+        part = s.recv(count - len(parts))
+        if not part:
+            raise EOFError(f"{len(parts)} of {count} bytes")
+        parts += part
+    return bytes(parts)
+
+
+def info(s):
+    s.sendall(struct.pack("<Q", INFO))
+    return struct.unpack("<3Q", take(s, 24))
+
+
+def read(s, offset, length):
+    s.sendall(struct.pack("<3Q", READ, offset, length))
+    errno, got = struct.unpack("<2Q", take(s, 16))
+    return errno, take(s, got)
+
+
+def one_client(address, path, reads, seed, failures):
+    """Reads of all lengths, also across the end, where there are zeros."""
+    rnd = random.Random(seed)
+    try:
+        with connect(address) as s, open(path, "rb") as raw:
+            size = info(s)[0]
+            for _ in range(reads):
+                length = rnd.choice([rnd.randrange(1, 600), rnd.randrange(1, 9000),
+                                     rnd.randrange(1, 400000)])
+                offset = rnd.randrange(0, size)
+                if rnd.randrange(20) == 0:
+                    offset = size - rnd.randrange(0, length)
+                raw.seek(offset)
+                want = raw.read(length).ljust(length, b"\0")
+                if read(s, offset, length) != (0, want):
+                    failures.append(f"{length} bytes at {offset} differ")
+                    return
+    except (OSError, EOFError) as problem:
+        failures.append(str(problem))
+
+
+def compare(address, path, clients=1, reads=2000):
+    failures = []
+    threads = [threading.Thread(target=one_client, args=(address, path, reads, seed, failures))
+               for seed in range(clients)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    print("\n".join(failures))
+    return 1 if failures else 0
+
+
+def stream(address, step):
+    with connect(address) as s:
+        for offset in range(0, info(s)[0], step):
+            if read(s, offset, step)[0] != 0:
+                sys.exit(f"error at {offset}")
+
+
+def talk(address, text):
+    with connect(address) as s:
+        s.sendall(bytes.fromhex(text))
+        s.shutdown(socket.SHUT_WR)
+        got = bytearray()
+        while part := s.recv(65536):
+            got += part
+    print(got.hex())
+
+
+def crowd(address, count):
+    sockets = [connect(address) for _ in range(count)]
+    served = 0
+    for s in sockets:
+        try:
+            info(s)
+            served += 1
+        except (OSError, EOFError):
+            pass
+    print(served)
+
+
+def silent(address, text=""):
+    with connect(address) as s:
+        s.sendall(bytes.fromhex(text))
+        start = time.monotonic()
+        while s.recv(65536):
+            pass
+        print(f"{time.monotonic() - start:.1f}")
+
+
+def main():
+    address, what, *rest = sys.argv[1:]
+    if what == "compare":
+        return compare(address, rest[0], *map(int, rest[1:]))
+    if what == "info":
+        with connect(address) as s:
+            print(*info(s))
+    elif what == "read":
+        with connect(address) as s:
+            errno, data = read(s, int(rest[0]), int(rest[1]))
+        print(errno, len(data), file=sys.stderr)
+        sys.stdout.buffer.write(data)
+    elif what == "stream":
+        stream(address, int(rest[0]))
+    elif what == "raw":
+        talk(address, rest[0])
+    elif what == "crowd":
+        crowd(address, int(rest[0]))
+    elif what == "silent":
+        silent(address, *rest)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
