@@ -21,6 +21,7 @@ struct fs_ops {
 extern const struct fs_ops fs_ext;
 extern const struct fs_ops fs_ntfs;
 extern const struct fs_ops fs_swap;
+extern const struct fs_ops fs_xfs;
 
 /* All rows, NULL at the end. */
 extern const struct fs_ops *const fs_table[];

@@ -88,6 +88,7 @@ const struct fs_ops *const fs_table[] = {
 	&fs_ext,
 	&fs_ntfs,
 	&fs_swap,
+	&fs_xfs,
 	/* recognised only */
 	&journal,
 	&hibernated,
