@@ -42,8 +42,9 @@ struct agf {
 /* What was seen of a tree. */
 struct tree {
 	bool by_size;
-	uint32_t level_last[MAX_LEVELS], level_right[MAX_LEVELS]; /* the latest block of each level */
-	uint32_t start, len; /* the latest record */
+	uint32_t level_last[MAX_LEVELS],
+		level_right[MAX_LEVELS]; /* the latest block of each level */
+	uint32_t start, len;		 /* the latest record */
 	uint64_t blocks, records, free_blocks, longest;
 	uint64_t mix; /* of all records, whatever their order */
 };
@@ -131,8 +132,8 @@ static int check_kept(struct scan *c, const char *what, uint64_t block, uint64_t
 
 	if (!range_inside(block, count, c->agf.length))
 		return err_set(e, ERR_FORMAT, 0,
-			"group %" PRIu32 ": its %s, at block %" PRIu64 ", lies outside", c->ag, what,
-			block);
+			"group %" PRIu32 ": its %s, at block %" PRIu64 ", lies outside", c->ag,
+			what, block);
 	x = map_run(c->out->map, offset_of(c, (uint32_t)block), NULL);
 	if (count != 0 && (x.kind == MAP_FREE || x.len < count * bytes))
 		return err_set(e, ERR_FORMAT, 0,

@@ -82,7 +82,7 @@ struct xfs_log {
 	uint32_t head;	  /* sector at which the next record would be written */
 	uint32_t tail;	  /* sector of the first record that a recovery reads; not when clean */
 	uint32_t tail_cycle;
-	bool clean;	  /* it ends with an unmount record: nothing to recover */
+	bool clean; /* it ends with an unmount record: nothing to recover */
 };
 
 /*

@@ -30,11 +30,11 @@
 #define WORDS_PER_HEADER 64 /* sectors that a header has the first words of: 32 KiB */
 #define OFF_CHECKSUM 0x20
 #define OFF_WORDS 0x2c
-#define HEADER_CHECKSUM_BYTES 328	/* struct xlog_rec_header where a 64-bit number aligns to 8 */
+#define HEADER_CHECKSUM_BYTES 328 /* struct xlog_rec_header where a 64-bit number aligns to 8 */
 #define HEADER_CHECKSUM_BYTES_PACKED 324 /* and where to 4 */
-#define MORE_HEADER_CHECKSUM_BYTES 260	/* struct xlog_rec_ext_header */
+#define MORE_HEADER_CHECKSUM_BYTES 260	 /* struct xlog_rec_ext_header */
 #define MAX_HEADERS (MAX_RECORD_BYTES / (WORDS_PER_HEADER * XFS_SECTOR))
-#define MAX_IN_FLIGHT 8	 /* XLOG_MAX_ICLOGS */
+#define MAX_IN_FLIGHT 8 /* XLOG_MAX_ICLOGS */
 #define MAX_RECORD_SECTORS (MAX_HEADERS + MAX_RECORD_BYTES / XFS_SECTOR)
 #define WINDOW_SECTORS (MAX_IN_FLIGHT * (MAX_RECORD_BYTES / XFS_SECTOR)) /* XLOG_TOTAL_REC_SHIFT */
 #define OP_HEAD 12

@@ -42,9 +42,9 @@
 #define RO_COMPAT_RMAPBT 0x2
 #define INCOMPAT_META_UUID 0x4
 
-#define MIN_AG_BLOCKS 64		/* XFS_MIN_AG_BLOCKS */
-#define MAX_AG_BYTES ((uint64_t)1 << 40) /* XFS_MAX_AG_BYTES */
-#define MAX_LOG_BYTES ((uint64_t)1 << 31) /* XFS_MAX_LOG_BYTES */
+#define MIN_AG_BLOCKS 64		    /* XFS_MIN_AG_BLOCKS */
+#define MAX_AG_BYTES ((uint64_t)1 << 40)    /* XFS_MAX_AG_BYTES */
+#define MAX_LOG_BYTES ((uint64_t)1 << 31)   /* XFS_MAX_LOG_BYTES */
 #define MIN_LOG_BYTES ((uint64_t)512 * KIB) /* less than mkfs makes in any way */
 
 /* Superblock, AGF, AGI and AGFL: a sector each. */

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Make the XFS images of the corpus anew: tests/corpus/fs/make-xfs.sh [DIRECTORY]
+#
+# By mkfs.xfs and the kernel, as root: filled, a part of it removed, filled again; what is free is
+# what xfs_db lists (xfs-free.sh). Files hold the same byte over and over, so that the images pack
+# well; so does the log, written anew by xfs_db where it is not what the image is about.
+set -euo pipefail
+export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C TZ=UTC
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out=$(realpath "${1:-$here}")
+tmp=$(mktemp -d)
+mkdir "$tmp/mnt"
+trap 'umount "$tmp/mnt" 2>/dev/null || true; rm -rf "$tmp"' EXIT
+cd "$tmp"
+
+make() { # NAME SIZE OPTIONS...
+	truncate -s "$2" "$1"
+	mkfs.xfs -q -f --unsupported -m uuid=01234567-89ab-cdef-0123-456789abcdef "${@:3}" "$1" \
+		>/dev/null 2>&1
+}
+
+# age IMAGE FILES: two files grow in turns, and every other small file goes
+age() {
+	local i
+	mount -o loop "$1" mnt
+	mkdir mnt/many
+	for ((i = 0; i < $2; i++)); do
+		head -c $((i % 20 * 500 + 1)) /dev/zero | tr '\0' m >"mnt/many/$i"
+	done
+	sync -f mnt
+	rm mnt/many/*[13579]
+	for ((i = 0; i < 40; i++)); do
+		head -c 3000 /dev/zero | tr '\0' a >>mnt/a
+		head -c 5000 /dev/zero | tr '\0' b >>mnt/b
+		sync mnt/a mnt/b
+	done
+	cp --reflink=auto mnt/a mnt/c
+	truncate -s 1M mnt/sparse
+	echo end >>mnt/sparse
+	umount mnt
+}
+
+new_log() { # IMAGE
+	xfs_db -x -c 'logformat -c 50' "$1" >/dev/null
+}
+
+keep() { # IMAGE: into the corpus
+	xfs_repair -n -o force_geometry "$1" >/dev/null 2>&1
+	"$here/xfs-free.sh" "$1" >"$out/$1.map"
+	zstd -q -f -19 --long=27 --no-progress "$1" -o "$out/$1.img.zst"
+}
+
+keep_all_blocks() { # IMAGE TEXT: one that must be taken whole, with this in the reason
+	zstd -q -f -19 --long=27 --no-progress "$1" -o "$out/$1.img.zst"
+	echo "# all blocks: $2" >"$out/$1.map"
+}
+
+make xfs-new 16M
+keep xfs-new
+make xfs-4k 24M
+age xfs-4k 300
+new_log xfs-4k
+keep xfs-4k
+# Several groups, trees of two levels, a reverse mapping tree with blocks of its own.
+make xfs-1k-rmap 64M -b size=1024 -d agcount=3 -m rmapbt=1 -i sparse=1
+age xfs-1k-rmap 1500
+new_log xfs-1k-rmap
+keep xfs-1k-rmap
+make xfs-4kn 24M -s size=4096 -i nrext64=1
+age xfs-4kn 300
+new_log xfs-4kn
+keep xfs-4kn
+make xfs-64k 200M -b size=65536
+age xfs-64k 60
+new_log xfs-64k
+keep xfs-64k
+# Without the newer features, and with another UUID than the one that metadata carries.
+make xfs-old 24M -m finobt=0,reflink=0,bigtime=0,inobtcount=0 -i sparse=0
+xfs_admin -U fedcba98-7654-3210-fedc-ba9876543210 xfs-old >/dev/null
+age xfs-old 300
+new_log xfs-old
+keep xfs-old
+# Grown into a short last group; and the device goes on behind the file system.
+make xfs-grown 32M -d agcount=2
+truncate -s 41M xfs-grown
+age xfs-grown 100
+mount -o loop xfs-grown mnt
+xfs_growfs mnt >/dev/null
+umount mnt
+head -c 1000448 /dev/zero | tr '\0' t >>xfs-grown
+new_log xfs-grown
+keep xfs-grown
+# The log as the kernel left it.
+make xfs-log 16M
+mount -o loop xfs-log mnt
+for i in 1 2 3; do head -c 20000 /dev/zero | tr '\0' l >"mnt/l$i"; done
+umount mnt
+keep xfs-log
+# Not for a map.
+make xfs-v4 16M -m crc=0
+keep_all_blocks xfs-v4 'XFS version 4'
+make xfs-needsrepair 16M
+xfs_db -x -c 'sb 0' -c 'write -d features_incompat 0x1b' xfs-needsrepair >/dev/null
+keep_all_blocks xfs-needsrepair 'feature needsrepair'
