@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# XFS as the kernel leaves it: mounted, filled, emptied, fragmented; in many variants of mkfs.xfs. A
-# copy holds the data of the map and garbage everywhere else; it must pass xfs_repair and hold, file
-# for file, what a full copy holds. What is free must be what xfs_db lists.
+# XFS as the kernel leaves it: mounted, filled, emptied, fragmented, in many variants of mkfs.xfs;
+# unmounted, frozen, and above all snapshots of a mounted and busy file system. A copy holds the data
+# of the map and garbage everywhere else; it must pass xfs_repair and hold, file for file, what a full
+# copy holds. What is free after an unmount must be what xfs_db lists.
 . "$(dirname "$0")/../lib.sh"
 requires_root
 requires mkfs.xfs xfs_db xfs_repair xfs_growfs xfs_admin xfs_io fsfreeze losetup partclone.xfs
@@ -27,7 +28,13 @@ cleanup umount "$TMP/w"
 W=$TMP/w
 mnt=$TMP/mnt
 mkdir "$mnt"
+busy_pid=
+stop_busy() {
+	[ -z "$busy_pid" ] || { kill "$busy_pid" && wait "$busy_pid"; } 2>/dev/null || true
+	busy_pid=
+}
 unmount_mnt() {
+	stop_busy
 	! mountpoint -q "$mnt" || umount "$mnt"
 }
 cleanup unmount_mnt
@@ -61,6 +68,24 @@ churn() { # DIR ROUND
 	done
 	rm -rf "$1/r$2/a"
 	rm "$1/r$2/names/"*[1357]
+}
+
+# Writes without end: the log goes round, directories, inodes and shared blocks come and go.
+busy() { # DIR
+	local n=0 i
+	while :; do
+		n=$((n + 1))
+		mkdir -p "$1/busy/d$n"
+		for i in 1 2 3 4 5 6 7 8; do
+			head -c $((n * 777 % 40000 + i * 1000)) /dev/urandom >"$1/busy/d$n/$i"
+		done
+		cp --reflink=auto "$1/busy/d$n/8" "$1/busy/d$n/9"
+		printf x | dd of="$1/busy/d$n/9" bs=1 seek=4000 conv=notrunc status=none
+		fallocate -p -o 4096 -l 4096 "$1/busy/d$n/7"
+		[ $((n % 3)) -ne 0 ] || rm -rf "$1/busy/d$((n - 2))"
+		[ $((n % 25)) -ne 0 ] || sync -f "$1"
+		[ $((n % 90)) -ne 0 ] || rm -rf "$1/busy"
+	done
 }
 
 make_fs() { # SIZE MKFS-OPTIONS...
@@ -126,12 +151,25 @@ refused() { # IMAGE WORD DESC
 	rm -f "$W/copy"
 }
 
-# life NAME SIZE MKFS...: filled, aged, unmounted
+snapshot() {
+	cp --reflink=always "$W/fs" "$W/snap"
+}
+
+# life NAME SIZE MKFS...: filled and aged with snapshots on the way, unmounted
 life() {
 	make_fs "${@:2}"
 	mount -o loop "$W/fs" "$mnt"
 	fill "$mnt" 1
+	sync -f "$mnt"
 	churn "$mnt" 1
+	snapshot
+	same "$W/snap" "$1, mounted"
+	busy "$mnt" &
+	busy_pid=$!
+	sleep 1
+	snapshot
+	same "$W/snap" "$1, busy"
+	stop_busy
 	fill "$mnt" 2
 	umount "$mnt"
 	clean "$W/fs" "$1"
@@ -146,6 +184,42 @@ life 'many groups, rmapbt' 400M -d agsize=24m -m rmapbt=1,reflink=1
 life 'without newer features' 160M -m finobt=0,reflink=0,bigtime=0,inobtcount=0 -i sparse=0
 life 'stripes' 400M -d su=64k,sw=4 -l su=256k
 
+# Frozen: everything is in its place, but the log is left so that a mount recovers it.
+make_fs 160M -b size=1024
+mount -o loop "$W/fs" "$mnt"
+fill "$mnt" 1
+churn "$mnt" 1
+fsfreeze -f "$mnt"
+snapshot
+fsfreeze -u "$mnt"
+tree_sums "$W/snap" ,ro,norecovery >"$TMP/want"
+same "$W/snap" 'frozen'
+check_grep 'note=dirty log, 0 blocks' <(echo "$got") 'frozen: nothing to recover'
+tree_sums "$W/first" ,ro,norecovery >"$TMP/got"
+check 'frozen: every file is the same without recovery' cmp "$TMP/want" "$TMP/got"
+
+# Deleted but open files: the unlinked list is worked off after the recovery.
+exec 7<"$mnt/r1/f20" 8<"$mnt/r1/f40"
+rm "$mnt/r1/f20" "$mnt/r1/f40"
+sync -f "$mnt"
+snapshot
+exec 7<&- 8<&-
+umount "$mnt"
+same "$W/snap" 'deleted but open files'
+
+# Stopped dead: what was not in the log by then never happened.
+make_fs 160M
+mount -o loop "$W/fs" "$mnt"
+fill "$mnt" 1
+xfs_io -x -c 'shutdown -f' "$mnt"
+umount "$mnt"
+same "$W/fs" 'shut down, log written'
+mount -o loop "$W/fs" "$mnt"
+churn "$mnt" 1
+xfs_io -x -c 'shutdown' "$mnt"
+umount "$mnt"
+same "$W/fs" 'shut down, log not written'
+
 # Grown twice, the last group short; the UUID changed, which metadata does not follow.
 make_fs 160M -d agcount=2
 mount -o loop "$W/fs" "$mnt"
@@ -154,9 +228,15 @@ umount "$mnt"
 truncate -s 333M "$W/fs"
 mount -o loop "$W/fs" "$mnt"
 check 'grown' xfs_growfs "$mnt"
+snapshot
 fill "$mnt" 2
 churn "$mnt" 1
 umount "$mnt"
+# The log may hold the new size, or be empty already; in neither case a wrong map.
+case $("$TOOL" --copy "$W/snap" "$W/copy") in
+used_only=1*) same "$W/snap" 'grown, mounted' ;;
+*) refused "$W/snap" 'change of size' 'grown, mounted' ;;
+esac
 clean "$W/fs" 'grown'
 check 'a new UUID' xfs_admin -U generate "$W/fs"
 mount -o loop "$W/fs" "$mnt"
