@@ -10,7 +10,13 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$(realpath "${1:-$here}")
 tmp=$(mktemp -d)
 mkdir "$tmp/mnt"
-trap 'umount "$tmp/mnt" 2>/dev/null || true; rm -rf "$tmp"' EXIT
+loop=
+undo() {
+	umount "$tmp/mnt" 2>/dev/null || true
+	[ -z "$loop" ] || losetup -d "$loop"
+	rm -rf "$tmp"
+}
+trap undo EXIT
 cd "$tmp"
 
 make() { # NAME SIZE OPTIONS...
@@ -55,6 +61,20 @@ keep_all_blocks() { # IMAGE TEXT: one that must be taken whole, with this in the
 	echo "# all blocks: $2" >"$out/$1.map"
 }
 
+# both A B: what is in both lists of "OFFSET LENGTH"
+both() {
+	awk '
+		{ end = $1 + $2 }
+		NR == FNR { first[NR] = $1; last[NR] = end; n = NR; next }
+		{
+			for (i = 1; i <= n; i++) {
+				from = first[i] > $1 ? first[i] : $1
+				to = last[i] < end ? last[i] : end
+				if (from < to) printf "%.0f %.0f\n", from, to - from
+			}
+		}' "$1" "$2" | sort -n
+}
+
 make xfs-new 16M
 keep xfs-new
 make xfs-4k 24M
@@ -96,6 +116,30 @@ mount -o loop xfs-log mnt
 for i in 1 2 3; do head -c 20000 /dev/zero | tr '\0' l >"mnt/l$i"; done
 umount mnt
 keep xfs-log
+# Copied while mounted. Free is what is free as it lies there, and also once a mount that is for
+# reading only has recovered the log.
+make xfs-dirty 24M -b size=1024 -m rmapbt=1
+age xfs-dirty 300
+new_log xfs-dirty
+mount -o loop xfs-dirty mnt
+for i in $(seq 12); do
+	head -c $((i * 3000)) /dev/zero | tr '\0' n >"mnt/new$i"
+	rm "mnt/many/$((i * 8))"
+	sync -f mnt
+done
+head -c 9000 /dev/zero | tr '\0' n >mnt/never-heard-of
+cp xfs-dirty dirty
+umount mnt
+mv dirty xfs-dirty
+"$here/xfs-free.sh" xfs-dirty >before
+zstd -q -f -19 --long=27 --no-progress xfs-dirty -o "$out/xfs-dirty.img.zst"
+loop=$(losetup --find --show xfs-dirty)
+mount -o ro "$loop" mnt
+umount mnt
+losetup -d "$loop"
+loop=
+"$here/xfs-free.sh" xfs-dirty >after
+both before after >"$out/xfs-dirty.map"
 # Not for a map.
 make xfs-v4 16M -m crc=0
 keep_all_blocks xfs-v4 'XFS version 4'
