@@ -1,18 +1,19 @@
 /*
  * XFS, version 5 (with checksums). A clean log gives one state, and the map is what the trees of
- * free space say. A log that is not clean (every snapshot of a mounted file system, also of a frozen
- * one) gives two: as it is on the disk, and as it will be once a mount has recovered the log.
+ * free space say. A log that is not clean (every snapshot of a mounted file system, also of a
+ * frozen one) gives two: as it is on the disk, and as it will be once a mount has recovered the
+ * log.
  *
  * The map must serve that mount. It reads the log, the places that the log names, and from there on
  * what is in use in the later state; all of it must be in the image. So the later state is proven
  * sound by the same strict reading as a clean file system, through an overlay with the recovered
  * blocks. Free is what is free in it and is no place that the log names; and, for those who mount
- * without recovery, what is free in the state on the disk too, as far as its trees can be read: they
- * may be torn, since any part of the logged blocks may have reached their places by now. A tree that
- * can't be read calls nothing free.
+ * without recovery, what is free in the state on the disk too, as far as its trees can be read:
+ * they may be torn, since any part of the logged blocks may have reached their places by now. A
+ * tree that can't be read calls nothing free.
  *
- * The superblock's counter of free blocks is right after a clean unmount only; until then it is kept
- * in memory. The counters of the groups are logged like the trees, and always right.
+ * The superblock's counter of free blocks is right after a clean unmount only; until then it is
+ * kept in memory. The counters of the groups are logged like the trees, and always right.
  */
 #include <inttypes.h>
 #include <stdio.h>

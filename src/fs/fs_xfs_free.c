@@ -14,8 +14,8 @@
  *   tree block: 0x00 magic, 0x04 level, 0x06 count, 0x08 left, 0x0c right, 0x10 its own disk
  *        address, 0x20 UUID, 0x30 group, 0x34 checksum, 0x38 records; or keys, then block numbers
  *
- * Blocks of the trees and of the AGFL are no records of the trees: data here, but in fdblocks of the
- * superblock they count as free, except the roots (fs/xfs/libxfs/xfs_ag.c in Linux,
+ * Blocks of the trees and of the AGFL are no records of the trees: data here, but in fdblocks of
+ * the superblock they count as free, except the roots (fs/xfs/libxfs/xfs_ag.c in Linux,
  * xfs_initialize_perag_data: freeblks + flcount + btreeblks of all groups).
  */
 #include <inttypes.h>

@@ -1,12 +1,12 @@
 /*
- * Shared by the files of the XFS row: fs_xfs.c (the order of things), fs_xfs_super.c (superblock and
- * geometry), fs_xfs_free.c (the free-space trees into a map), fs_xfs_log.c (the log's ends and
+ * Shared by the files of the XFS row: fs_xfs.c (the order of things), fs_xfs_super.c (superblock
+ * and geometry), fs_xfs_free.c (the free-space trees into a map), fs_xfs_log.c (the log's ends and
  * records), fs_xfs_trans.c and fs_xfs_replay.c (what a recovery would write), fs_xfs_overlay.c (the
  * device as it would be after it). Nobody else includes this.
  *
- * Layouts are cited from "XFS Algorithms & Data Structures", 3rd edition (Silicon Graphics, Red Hat;
- * docs.kernel.org and xfs.org), called [XFS] in the comments. Numbers on the disk are big-endian,
- * checksums little-endian; inside log items they are the writing machine's.
+ * Layouts are cited from "XFS Algorithms & Data Structures", 3rd edition (Silicon Graphics, Red
+ * Hat; docs.kernel.org and xfs.org), called [XFS] in the comments. Numbers on the disk are
+ * big-endian, checksums little-endian; inside log items they are the writing machine's.
  */
 #ifndef FS_FS_XFS_INT_H
 #define FS_FS_XFS_INT_H
@@ -64,8 +64,8 @@ struct xfs_free {
 };
 
 /*
- * What the free-space trees of all groups on `d` call free. Strict: trees, headers and counters must
- * agree in every respect and no metadata may lie in a free run. Otherwise: the records of what
+ * What the free-space trees of all groups on `d` call free. Strict: trees, headers and counters
+ * must agree in every respect and no metadata may lie in a free run. Otherwise: the records of what
  * blocks of the trees by block number are sound, nothing is refused but a device that fails.
  */
 int fs_xfs_free_read(struct dev *d, const struct xfs_super *s, bool strict, struct xfs_free *out,

@@ -371,8 +371,10 @@ static int count_records(const struct xfs_log *log, uint32_t from, uint32_t *cou
 	return rc;
 }
 
-/* Set tail and clean from the record at `at`, the last one before the head. Of a torn one the header
- * alone must be right. */
+/*
+ * Set tail and clean from the record at `at`, the last one before the head. Of a torn one the
+ * header alone must be right.
+ */
 static int take_tail(struct xfs_log *log, uint32_t at, uint8_t *buf, struct err *e)
 {
 	struct header h;

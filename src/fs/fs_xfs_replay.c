@@ -3,18 +3,18 @@
  * "Journaling Log", struct xfs_buf_log_format; the rules are those of a mount
  * (fs/xfs/xfs_buf_item_recover.c and xfs_log_recover.c in Linux).
  *
- * The log holds the changed parts of blocks, 128 bytes each. A first pass finds the places that were
- * given up later (cancelled): what the log says of them before that must not be written, as they
- * may be file data by now. The second pass lays the parts over the blocks on the disk, except where
- * a block's LSN says that it is as new already. Within a transaction cancellations come last.
+ * The log holds the changed parts of blocks, 128 bytes each. A first pass finds the places that
+ * were given up later (cancelled): what the log says of them before that must not be written, as
+ * they may be file data by now. The second pass lays the parts over the blocks on the disk, except
+ * where a block's LSN says that it is as new already. Within a transaction cancellations come last.
  *
  * Only superblock, AGF, AGFL and free-space trees are followed. Of everything else the place is
  * remembered: recovery reads it before it changes it, so it must be in the image; and should a
  * free-space tree lie there, then something was misunderstood, and the overlay refuses to read it.
  *
  * What recovery does after that (work off intents and unlinked files, free leftovers of
- * copy-on-write) only begins from what the replay left: it reads what is in use by then, and what it
- * allocates it writes first.
+ * copy-on-write) only begins from what the replay left: it reads what is in use by then, and what
+ * it allocates it writes first.
  */
 #include <inttypes.h>
 

@@ -12,14 +12,14 @@
  *   0x64  2  version and old features       0xf8 16  UUID that metadata carries (meta_uuid)
  *
  * The feature lists are white lists. A bit is on them only when it was thought through whether it
- * changes where metadata lies or where free space is recorded. Of those below none does:
- * finobt, inobtcnt and spinodes index inodes; rmapbt and reflink add trees whose blocks are in use
- * like any other (and are counted, see fs_xfs_free.c); meta_uuid says which UUID to expect; bigtime,
+ * changes where metadata lies or where free space is recorded. Of those below none does: finobt,
+ * inobtcnt and spinodes index inodes; rmapbt and reflink add trees whose blocks are in use like any
+ * other (and are counted, see fs_xfs_free.c); meta_uuid says which UUID to expect; bigtime,
  * nrext64, ftype, parent and exchrange are inside inodes, directories and log items.
  *
  * A real-time volume is another device. What is free on the data device is recorded in the same way
- * with or without one; a real-time section inside the data device needs metadir and zoned, which are
- * refused. A log on another device cannot be asked whether it is clean: refused.
+ * with or without one; a real-time section inside the data device needs metadir and zoned, which
+ * are refused. A log on another device cannot be asked whether it is clean: refused.
  */
 #include <inttypes.h>
 
@@ -30,7 +30,9 @@
 #define VERSION_MASK 0x000f
 #define VERSION_5 5
 
-/* versionnum: attr, nlink, quota, align, dalign, logv2, sector, extflg, dirv2, ascii-ci, morebits */
+/*
+ * versionnum: attr, nlink, quota, align, dalign, logv2, sector, extflg, dirv2, ascii-ci, morebits
+ */
 #define VERSION_KNOWN 0xfdf0
 #define VERSION_LOGV2 0x0400
 #define VERSION_MOREBITS 0x8000

@@ -2,9 +2,9 @@
  * Transactions out of the log's records. [XFS] "Journaling Log": a record is a string of
  * operations, each with a header of 12 bytes (struct xlog_op_header: transaction, length, client,
  * flags). A transaction begins with a START, then a header ("TRAN"), then regions; regions make
- * items, of which the first region begins with type and number of regions; a COMMIT ends it. Regions
- * are cut where a record is full (CONTINUE, then WAS_CONT). Transactions may interleave. What is not
- * committed before the head is not recovered (fs/xfs/xfs_log_recover.c in Linux,
+ * items, of which the first region begins with type and number of regions; a COMMIT ends it.
+ * Regions are cut where a record is full (CONTINUE, then WAS_CONT). Transactions may interleave.
+ * What is not committed before the head is not recovered (fs/xfs/xfs_log_recover.c in Linux,
  * xlog_recover_process_ophdr).
  */
 #include <inttypes.h>

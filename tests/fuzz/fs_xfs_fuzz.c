@@ -1,7 +1,7 @@
 /*
- * fs_xfs on any bytes: no crash, no hang, bounded memory; and what it takes must be a map that keeps
- * its promises: it covers the device, headers of groups, the log and everything behind the file
- * system are data, and free runs are whole blocks inside it.
+ * fs_xfs on any bytes: no crash, no hang, bounded memory; and what it takes must be a map that
+ * keeps its promises: it covers the device, headers of groups, the log and everything behind the
+ * file system are data, and free runs are whole blocks inside it.
  *
  * The input is a volume without its empty parts, in the same form as for fs_ntfs_fuzz: 2 bytes (LE)
  * device size in units of 4 KiB; then pieces: 2 bytes first sector, 1 byte count - 1, 1 byte kind

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Make the seeds of fs_xfs_fuzz anew, as root: tests/fuzz/fs_xfs_seeds.sh DIRECTORY
 #
-# Small volumes by mkfs.xfs and the kernel, clean and copied while mounted; files are empty, sparse or
-# full of zeros. Then only what is not empty.
+# Small volumes by mkfs.xfs and the kernel, clean and copied while mounted; files are empty, sparse
+# or full of zeros. Then only what is not empty.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -34,9 +34,10 @@ seed() { # NAME
 # The kernel puts stamps on the sectors that it will write next; mkfs's zeros say the same.
 empty_after_head() { # NAME
 	local start head blocks
-	head=$(xfs_logprint -t "$1" 2>/dev/null | sed -n 's/.*log tail: .* head: \([0-9]*\) .*/\1/p')
-	start=$(xfs_db -r -c 'sb 0' -c 'convert fsblock '"$(xfs_db -r -c 'sb 0' -c 'p logstart' "$1" |
-		awk '{ print $3 }')"' daddr' "$1" | sed 's/.*(\(.*\))/\1/')
+	head=$(xfs_logprint -t "$1" 2>/dev/null |
+		sed -n 's/.*log tail: .* head: \([0-9]*\) .*/\1/p')
+	start=$(xfs_db -r -c 'sb 0' -c 'p logstart' "$1" | awk '{ print $3 }')
+	start=$(xfs_db -r -c "convert fsblock $start daddr" "$1" | sed 's/.*(\(.*\))/\1/')
 	blocks=$(xfs_db -r -c 'sb 0' -c 'p logblocks' "$1" | awk '{ print $3 }')
 	dd if=/dev/zero of="$1" bs=512 seek=$((start + head)) count=$((blocks * 8 - head)) \
 		conv=notrunc status=none

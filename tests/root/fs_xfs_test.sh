@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # XFS as the kernel leaves it: mounted, filled, emptied, fragmented, in many variants of mkfs.xfs;
-# unmounted, frozen, and above all snapshots of a mounted and busy file system. A copy holds the data
-# of the map and garbage everywhere else; it must pass xfs_repair and hold, file for file, what a full
-# copy holds. What is free after an unmount must be what xfs_db lists.
+# unmounted, frozen, and above all snapshots of a mounted and busy file system. A copy holds the
+# data of the map and garbage everywhere else; it must pass xfs_repair and hold, file for file, what
+# a full copy holds. What is free after an unmount must be what xfs_db lists.
 . "$(dirname "$0")/../lib.sh"
 requires_root
-requires mkfs.xfs xfs_db xfs_repair xfs_growfs xfs_admin xfs_io fsfreeze losetup partclone.xfs
+requires mkfs.xfs xfs_db xfs_repair xfs_growfs xfs_admin xfs_io fsfreeze losetup partclone.xfs \
+	python3
 
 BUILD=${BUILD:-$TOP/build}
 case $BUILD in /*) ;; *) BUILD=$TOP/$BUILD ;; esac
 TOOL=$BUILD/tests/unit/fs_xfs_test
 [ -x "$TOOL" ] || make -C "$TOP" -s BUILD="$BUILD" "$TOOL" >&2
 
-# Backing files lie on another XFS: a reflink copy of a file is what it was at one instant. In memory
-# where there is plenty: the test syncs all the time.
+# Backing files lie on another XFS: a reflink copy of a file is what it was at one instant. In
+# memory where there is plenty: the test syncs all the time.
 under=$TMP/under
 if [ -w /dev/shm ] && [ "$(df --output=avail /dev/shm | tail -n 1)" -gt 4000000 ] &&
 	[ "$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)" -gt 8000000 ]; then
@@ -55,7 +56,7 @@ fill() { # DIR ROUND
 	# Shared blocks, then a part of them written anew.
 	cp --reflink=auto "$1/r$2/f20" "$1/r$2/shared"
 	printf x | dd of="$1/r$2/shared" bs=1 seek=5000 conv=notrunc status=none
-	setfattr -n user.x -v "$(head -c 3000 /dev/zero | tr '\0' v)" "$1/r$2/f2" 2>/dev/null || true
+	python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.x", b"v" * 3000)' "$1/r$2/f2"
 }
 
 churn() { # DIR ROUND
@@ -130,11 +131,13 @@ clean() {
 	local got want partclone
 	same "$1" "$2"
 	check "$2: sound as it is" xfs_repair -n "$W/first"
-	want=$("$TOP/tests/corpus/fs/xfs-free.sh" "$1" | awk '{ n += $2 } END { printf "%.0f\n", n }')
+	want=$("$TOP/tests/corpus/fs/xfs-free.sh" "$1" |
+		awk '{ n += $2 } END { printf "%.0f\n", n }')
 	check_grep "^used_only=1 free=$want note= reason=\$" <(echo "$got") \
 		"$2: free is what xfs_db lists"
 	partclone.xfs -c -s "$1" -o "$W/pc" -L "$TMP/pc.log" >/dev/null 2>&1
-	partclone=$(partclone.info -s "$W/pc" 2>&1 | sed -n 's/^Free Space:.*= *\([0-9]*\) Blocks/\1/p')
+	partclone=$(partclone.info -s "$W/pc" 2>&1 |
+		sed -n 's/^Free Space:.*= *\([0-9]*\) Blocks/\1/p')
 	partclone=$((partclone * $(xfs_db -r -c 'sb 0' -c 'p blocksize' "$1" | awk '{ print $3 }')))
 	check "$2: not more than partclone leaves out" [ "$want" -le "$partclone" ]
 	rm -f "$W/pc"

@@ -1,8 +1,8 @@
 /*
- * XFS without root: file systems by mkfs.xfs in many variants, and those of tests/corpus/fs that the
- * kernel has aged, compared with what xfs_db says is free; copies that hold only the map's data, the
- * rest garbage, checked by xfs_repair; what must be refused; damaged headers and trees with
- * checksums that fit; faults; crafted fields; large volumes. The log has its own file,
+ * XFS without root: file systems by mkfs.xfs in many variants, and those of tests/corpus/fs that
+ * the kernel has aged, compared with what xfs_db says is free; copies that hold only the map's
+ * data, the rest garbage, checked by xfs_repair; what must be refused; damaged headers and trees
+ * with checksums that fit; faults; crafted fields; large volumes. The log has its own file,
  * fs_xfs_log_test.c.
  */
 #include <inttypes.h>
@@ -600,10 +600,9 @@ static int setup(void **state)
 	ext_setup(tools);
 	/* What mkfs is to put in: a directory of files of many sizes. */
 	ext_make_tree("tree", 2048);
-	ext_must(
-		"{ printf '/dev/null\\n0 0\\nd--755 0 0\\n'; (cd tree && find . -type f | sort) | "
-		"while read -r f; do printf '%%s ---644 0 0 tree/%%s\\n' \"${f##*/}\" \"$f\"; done; "
-		"echo '$'; } >proto");
+	ext_must("{ printf '/dev/null\\n0 0\\nd--755 0 0\\n'; (cd tree && find . -type f | sort) | "
+		 "sed 's#\\(.*/\\)*\\(.*\\)#\\2 ---644 0 0 tree/&#'; "
+		 "echo '$'; } >proto");
 	return 0;
 }
 
