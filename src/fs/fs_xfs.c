@@ -34,11 +34,11 @@ static int copy_free(const struct map *from, struct map *m, struct err *e)
 	return rc;
 }
 
-static int map_clean(struct dev *d, const struct xfs_super *s, struct map *m, uint64_t *min_bytes,
-	struct err *e)
+static int map_clean(struct dev *d, const struct xfs_super *s, const struct xfs_log *log,
+	struct map *m, uint64_t *min_bytes, struct err *e)
 {
 	struct xfs_free f = { 0 };
-	int rc = fs_xfs_free_read(d, s, true, &f, e);
+	int rc = fs_xfs_free_read(d, s, log->newest, &f, e);
 
 	if (rc == 0 && f.count_said != s->free_blocks)
 		rc = err_set(e, ERR_FORMAT, 0,
@@ -65,8 +65,8 @@ static int check_same_shape(const struct xfs_super *a, const struct xfs_super *b
 }
 
 /* What is free after the recovery. */
-static int read_after(struct dev *d, const struct xfs_super *s, const struct xfs_replay *replay,
-	struct xfs_free *out, struct err *e)
+static int read_after(struct dev *d, const struct xfs_super *s, const struct xfs_log *log,
+	const struct xfs_replay *replay, struct xfs_free *out, struct err *e)
 {
 	struct dev *overlay = NULL;
 	struct xfs_super later;
@@ -77,7 +77,7 @@ static int read_after(struct dev *d, const struct xfs_super *s, const struct xfs
 	if (rc == 0)
 		rc = check_same_shape(s, &later, e);
 	if (rc == 0)
-		rc = fs_xfs_free_read(overlay, s, true, out, e);
+		rc = fs_xfs_free_read(overlay, s, log->newest, out, e);
 	dev_close(overlay);
 	return rc < 0 ? err_prefix(e, "after recovery of the log") : 0;
 }
@@ -108,9 +108,9 @@ static int map_dirty(struct dev *d, const struct xfs_super *s, const struct xfs_
 	int rc = fs_xfs_replay_read(log, &replay, e);
 
 	if (rc == 0)
-		rc = read_after(d, s, &replay, &after, e);
+		rc = read_after(d, s, log, &replay, &after, e);
 	if (rc == 0)
-		rc = fs_xfs_free_read(d, s, false, &before, e);
+		rc = fs_xfs_free_read(d, s, 0, &before, e);
 	if (rc == 0)
 		rc = combine(after.map, before.map, &replay, s->block_bytes, m, e);
 	*min_bytes = max_u64(after.min_bytes, before.min_bytes);
@@ -132,7 +132,7 @@ static int xfs_map(struct dev *d, struct map *m, struct fs_report *r, struct err
 	if (rc == 0)
 		rc = fs_xfs_log_open(d, &s, &log, e);
 	if (rc == 0 && log.clean)
-		rc = map_clean(d, &s, m, &min_bytes, e);
+		rc = map_clean(d, &s, &log, m, &min_bytes, e);
 	else if (rc == 0)
 		rc = map_dirty(d, &s, &log, m, &min_bytes, &changed, e);
 	if (rc < 0)

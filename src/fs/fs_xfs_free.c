@@ -9,10 +9,11 @@
  *        0x04 1        0x14 root by size     0x2c last entry in use   0x40 UUID
  *        0x08 group    0x1c levels by block  0x30 entries in use      0x50 blocks of rmap tree
  *        0x0c length   0x20 levels by size   0x34 free blocks         0xd8 checksum
- *        0x18 root of rmap                   0x38 longest run
- *   AGFL: 0x00 "XAFL", 0x04 group, 0x08 UUID, 0x20 checksum, 0x24 block numbers
+ *        0x18 root of rmap                   0x38 longest run      0xd0 LSN
+ *   AGFL: 0x00 "XAFL", 0x04 group, 0x08 UUID, 0x18 LSN, 0x20 checksum, 0x24 block numbers
  *   tree block: 0x00 magic, 0x04 level, 0x06 count, 0x08 left, 0x0c right, 0x10 its own disk
- *        address, 0x20 UUID, 0x30 group, 0x34 checksum, 0x38 records; or keys, then block numbers
+ *        address, 0x18 LSN, 0x20 UUID, 0x30 group, 0x34 checksum, 0x38 records; or, above the
+ *        leaves, 0x38 keys (the first record below each), then block numbers
  *
  * Blocks of the trees and of the AGFL are no records of the trees: data here, but in fdblocks of
  * the superblock they count as free, except the roots (fs/xfs/libxfs/xfs_ag.c in Linux,
@@ -27,8 +28,8 @@
 #define POINTER_BYTES 4
 #define AGFL_HEAD 0x24
 
-/* Blocks of trees that are read at most: enough for a thousand million free runs. */
-#define TREE_BLOCKS_MAX (4u << 20)
+/* What is read of trees at most: enough for a thousand million free runs. */
+#define TREE_BYTES_MAX (16 * GIB)
 
 /* As in the row of ext: beyond that many free runs the shortest are kept as data. */
 #define EXTENTS_MAX (2u << 20)
@@ -53,6 +54,7 @@ struct scan {
 	struct dev *dev;
 	const struct xfs_super *s;
 	bool strict;
+	uint64_t newest; /* LSN: no block may have a higher one */
 	struct xfs_free *out;
 	uint8_t *buf[MAX_LEVELS]; /* a block for each level */
 	uint32_t ag;
@@ -83,6 +85,15 @@ static int damaged_block(const struct scan *c, struct err *e, uint32_t block, co
 		what);
 }
 
+/*
+ * Is an LSN beyond the log's head? Metadata is written after the log only, so what looks newer was
+ * read while it changed, or the log is not its own. ~0 stands for none.
+ */
+static bool is_too_new(const struct scan *c, const uint8_t *lsn)
+{
+	return c->strict && get_be64(lsn) > c->newest && get_be64(lsn) != UINT64_MAX;
+}
+
 /* ---- Headers of a group ------------------------------------------------------------------ */
 
 static int read_sector(struct scan *c, unsigned sector, uint8_t *p, struct err *e)
@@ -102,6 +113,8 @@ static int decode_agf(struct scan *c, const uint8_t *p, struct err *e)
 		return damaged(c, e, "the AGF's checksum is wrong");
 	if (get_be32(p + 0x08) != c->ag || memcmp(p + 0x40, c->s->id, XFS_UUID_BYTES) != 0)
 		return damaged(c, e, "the AGF is another one's");
+	if (is_too_new(c, p + 0xd0))
+		return damaged(c, e, "the AGF is newer than the log");
 	*a = (struct agf){
 		.length = get_be32(p + 0x0c),
 		.root = { get_be32(p + 0x10), get_be32(p + 0x14) },
@@ -153,6 +166,8 @@ static int check_agfl(struct scan *c, const uint8_t *p, struct err *e)
 		return damaged(c, e, "the AGFL's checksum is wrong");
 	if (get_be32(p + 0x04) != c->ag || memcmp(p + 0x08, c->s->id, XFS_UUID_BYTES) != 0)
 		return damaged(c, e, "the AGFL is another one's");
+	if (is_too_new(c, p + 0x18))
+		return damaged(c, e, "the AGFL is newer than the log");
 	if (a->first >= size || a->last >= size || a->count > size ||
 		(a->first + a->count + size - 1) % size != a->last)
 		return damaged(c, e, "the AGFL's ends don't fit its length");
@@ -260,6 +275,8 @@ static const char *fault_of(const struct scan *c, const struct tree *t, uint32_t
 	if (get_be64(p + 0x10) != offset_of(c, block) / XFS_SECTOR || get_be32(p + 0x30) != c->ag ||
 		memcmp(p + 0x20, c->s->id, XFS_UUID_BYTES) != 0)
 		return "it is from another place";
+	if (is_too_new(c, p + 0x18))
+		return "it is newer than the log";
 	if (get_be16(p + 0x04) != level)
 		return "it has another level";
 	if (count > max_records(c, level) || (count == 0 && !(root && level == 0)))
@@ -459,15 +476,16 @@ static int scan_all(struct scan *c, uint8_t *bufs, uint8_t *sector, struct err *
 	return rc;
 }
 
-int fs_xfs_free_read(struct dev *d, const struct xfs_super *s, bool strict, struct xfs_free *out,
-	struct err *e)
+int fs_xfs_free_read(struct dev *d, const struct xfs_super *s, uint64_t newest,
+	struct xfs_free *out, struct err *e)
 {
 	struct scan c = {
 		.dev = d,
 		.s = s,
-		.strict = strict,
+		.strict = newest != 0,
+		.newest = newest,
 		.out = out,
-		.budget = TREE_BLOCKS_MAX,
+		.budget = TREE_BYTES_MAX / s->block_bytes,
 	};
 	uint8_t *bufs = malloc((size_t)s->block_bytes * MAX_LEVELS);
 	uint8_t *sector = malloc(s->sector_bytes);

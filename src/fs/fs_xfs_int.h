@@ -64,12 +64,13 @@ struct xfs_free {
 };
 
 /*
- * What the free-space trees of all groups on `d` call free. Strict: trees, headers and counters
- * must agree in every respect and no metadata may lie in a free run. Otherwise: the records of what
- * blocks of the trees by block number are sound, nothing is refused but a device that fails.
+ * What the free-space trees of all groups on `d` call free. With `newest`, the LSN of the log's
+ * head, it is strict: trees, headers and counters must agree in every respect, none may be newer
+ * than that, and no metadata may lie in a free run. With 0: the records of what blocks of the trees
+ * by block number are sound; nothing is refused but a device that fails.
  */
-int fs_xfs_free_read(struct dev *d, const struct xfs_super *s, bool strict, struct xfs_free *out,
-	struct err *e);
+int fs_xfs_free_read(struct dev *d, const struct xfs_super *s, uint64_t newest,
+	struct xfs_free *out, struct err *e);
 void fs_xfs_free_fini(struct xfs_free *f);
 
 /* ---- The log ----------------------------------------------------------------------------- */
@@ -82,7 +83,8 @@ struct xfs_log {
 	uint32_t head;	  /* sector at which the next record would be written */
 	uint32_t tail;	  /* sector of the first record that a recovery reads; not when clean */
 	uint32_t tail_cycle;
-	bool clean; /* it ends with an unmount record: nothing to recover */
+	uint64_t newest; /* LSN of the head: no metadata has a higher one */
+	bool clean;	 /* it ends with an unmount record: nothing to recover */
 };
 
 /*

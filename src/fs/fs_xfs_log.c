@@ -388,6 +388,7 @@ static int take_tail(struct xfs_log *log, uint32_t at, uint8_t *buf, struct err 
 		return bad(e, at, header_fault);
 	log->tail = (uint32_t)h.tail_lsn;
 	log->tail_cycle = (uint32_t)(h.tail_lsn >> 32);
+	log->newest = (uint64_t)(h.cycle + (log->head <= at)) << 32 | log->head;
 	log->clean = !fault && is_unmount(log, at, &h, buf);
 	return 0;
 }

@@ -18,11 +18,17 @@ make() { # NAME SIZE OPTIONS...
 		>/dev/null 2>&1
 }
 # Inodes are of no interest: a sector with their magic number becomes empty.
-seed() { # NAME
-	lua5.4 - "$1" <<-'END'
+seed() { # NAME [no-lsn]: without the LSNs in metadata, which a new log would be behind
+	lua5.4 - "$1" "${2:-}" <<-'END'
 		local file = assert(io.open(arg[1], 'r+b'))
 		local volume = file:read('a')
+		local lsn_at = { AB3B = 24, AB3C = 24, XAFL = 24, XAGF = 208 }
 		for at = 1, #volume, 512 do
+			local lsn = arg[2] == 'no-lsn' and lsn_at[volume:sub(at, at + 3)]
+			if lsn then
+				file:seek('set', at - 1 + lsn)
+				file:write(('\0'):rep(8))
+			end
 			if volume:sub(at, at + 1) == 'IN' then
 				file:seek('set', at - 1)
 				file:write(('\0'):rep(512))
@@ -72,4 +78,4 @@ sync -f mnt
 rm mnt/d/*[02468]
 umount mnt
 xfs_db -x -c 'logformat -c 1' tree >/dev/null
-seed tree
+seed tree no-lsn
