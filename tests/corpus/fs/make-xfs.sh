@@ -75,6 +75,34 @@ both() {
 		}' "$1" "$2" | sort -n
 }
 
+# without A B: what of list A is not in list B; B ascends
+without() {
+	awk '
+		function out(from, to) { if (from < to) printf "%.0f %.0f\n", from, to - from }
+		NR == FNR { first[NR] = $1; last[NR] = $1 + $2; n = NR; next }
+		{
+			at = $1; end = $1 + $2
+			for (i = 1; i <= n; i++) {
+				if (last[i] <= at || first[i] >= end) continue
+				out(at, first[i])
+				at = last[i]
+			}
+			out(at, end)
+		}' "$2" "$1"
+}
+
+# logged IMAGE BLOCK-BYTES: the places of buffers in the log, in whole blocks
+logged() {
+	local sector count from end
+	xfs_logprint -t "$1" 2>/dev/null |
+		sed -n 's/.*start blkno:\(0x[0-9a-f]*\) *len:\([0-9]*\) .*/\1 \2/p' |
+		while read -r sector count; do
+			from=$((sector * 512 / $2 * $2))
+			end=$((((sector + count) * 512 + $2 - 1) / $2 * $2))
+			echo "$from $((end - from))"
+		done | sort -n -u
+}
+
 make xfs-new 16M
 keep xfs-new
 make xfs-4k 24M
@@ -117,7 +145,8 @@ for i in 1 2 3; do head -c 20000 /dev/zero | tr '\0' l >"mnt/l$i"; done
 umount mnt
 keep xfs-log
 # Copied while mounted. Free is what is free as it lies there, and also once a mount that is for
-# reading only has recovered the log.
+# reading only has recovered the log; but not what the log names, as the blocks of a directory that
+# came and went.
 make xfs-dirty 24M -b size=1024 -m rmapbt=1
 age xfs-dirty 300
 new_log xfs-dirty
@@ -127,11 +156,17 @@ for i in $(seq 12); do
 	rm "mnt/many/$((i * 8))"
 	sync -f mnt
 done
+mkdir mnt/gone
+touch mnt/gone/an-empty-file-with-a-rather-long-name-{1..60}
+sync -f mnt
+rm -r mnt/gone
+sync -f mnt
 head -c 9000 /dev/zero | tr '\0' n >mnt/never-heard-of
 cp xfs-dirty dirty
 umount mnt
 mv dirty xfs-dirty
 "$here/xfs-free.sh" xfs-dirty >before
+logged xfs-dirty 1024 >names
 zstd -q -f -19 --long=27 --no-progress xfs-dirty -o "$out/xfs-dirty.img.zst"
 loop=$(losetup --find --show xfs-dirty)
 mount -o ro "$loop" mnt
@@ -139,7 +174,9 @@ umount mnt
 losetup -d "$loop"
 loop=
 "$here/xfs-free.sh" xfs-dirty >after
-both before after >"$out/xfs-dirty.map"
+both before after >both
+without both names >"$out/xfs-dirty.map"
+if cmp -s both "$out/xfs-dirty.map"; then exit 1; fi
 # Not for a map.
 make xfs-v4 16M -m crc=0
 keep_all_blocks xfs-v4 'XFS version 4'
