@@ -304,6 +304,19 @@ static void test_unfollowed_change_of_a_tree_is_refused(void **state)
 	ext_assert_refused("fs", "which is of a free-space tree");
 }
 
+/* A header that is as new as the log already is not changed again. Here it isn't what it says. */
+static void test_newer_block_is_left_alone(void **state)
+{
+	(void)state;
+	fresh();
+	xfs_put32("fs", SECTOR, SECTOR, XFS_SUM_AGF, 0xd0, 50);
+	xfs_put32("fs", SECTOR, SECTOR, XFS_SUM_AGF, 0xd4, records.at[records.count - 1]);
+	ext_assert_refused("fs", "after recovery of the log: group 0:");
+	/* Of another file system's block nothing is believed. */
+	xfs_put32("fs", SECTOR, SECTOR, XFS_SUM_AGF, 0x4c, 1);
+	ext_assert_refused("fs", "after recovery of the log: group 0: the AGF is another one's");
+}
+
 /* ---- Faults and hostile input ------------------------------------------------------------ */
 
 static void test_every_failing_read(void **state)
@@ -413,6 +426,7 @@ int main(void)
 		cmocka_unit_test(test_headers_are_refused),
 		cmocka_unit_test(test_items_are_refused),
 		cmocka_unit_test(test_unfollowed_change_of_a_tree_is_refused),
+		cmocka_unit_test(test_newer_block_is_left_alone),
 		cmocka_unit_test(test_every_failing_read),
 		cmocka_unit_test(test_crafted_records),
 	};

@@ -157,7 +157,7 @@ for i in $(seq 12); do
 	sync -f mnt
 done
 mkdir mnt/gone
-touch mnt/gone/an-empty-file-with-a-rather-long-name-{1..60}
+touch mnt/gone/an-empty-file-with-a-rather-long-name-{1..400}
 sync -f mnt
 rm -r mnt/gone
 sync -f mnt
