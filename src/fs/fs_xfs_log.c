@@ -282,13 +282,15 @@ static int find_last_header(const struct xfs_log *log, uint32_t before, uint32_t
 	return rc;
 }
 
-/* Set the head behind the last record, whose header is put in *at; one that was not written to its
- * end is left out. */
+/*
+ * Set the head behind the last record, whose header is put in *at; one that was not written to its
+ * end is left out.
+ */
 static int find_head(struct xfs_log *log, uint8_t *buf, uint32_t *at, struct err *e)
 {
 	struct header h;
 	const char *fault;
-	uint32_t head;
+	uint32_t head = 0;
 	int rc = find_lap_end(log, &head, e);
 
 	head %= log->sectors;
@@ -356,14 +358,16 @@ static int check_records(struct check *c, struct err *e)
 	return 0;
 }
 
-/* Records that begin in [from, head), as far as their headers say so. */
+/* Records that begin in [from, head), as far as their headers say so; more than were in flight when
+ * there may be more. */
 static int count_records(const struct xfs_log *log, uint32_t from, uint32_t *count, struct err *e)
 {
 	uint32_t left = distance(log, from, log->head);
 	uint8_t sector[XFS_SECTOR];
 	int rc = 0;
 
-	for (*count = 0; left > 0 && *count <= MAX_IN_FLIGHT && rc == 0; left--) {
+	*count = left > MAX_IN_FLIGHT * MAX_RECORD_SECTORS ? MAX_IN_FLIGHT + 1 : 0;
+	for (; left > 0 && *count <= MAX_IN_FLIGHT && rc == 0; left--) {
 		rc = read_ring(log, from, 1, sector, e);
 		*count += get_be32(sector) == RECORD_MAGIC;
 		from = step(log, from, 1);
