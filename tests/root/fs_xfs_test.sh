@@ -5,7 +5,7 @@
 # a full copy holds. What is free after an unmount must be what xfs_db lists.
 . "$(dirname "$0")/../lib.sh"
 requires_root
-requires mkfs.xfs xfs_db xfs_repair xfs_growfs xfs_admin xfs_io fsfreeze losetup partclone.xfs \
+requires mkfs.xfs xfs_db xfs_repair xfs_growfs xfs_admin xfs_io xfs_logprint fsfreeze losetup partclone.xfs \
 	python3
 
 BUILD=${BUILD:-$TOP/build}
@@ -222,6 +222,28 @@ churn "$mnt" 1
 xfs_io -x -c 'shutdown' "$mnt"
 umount "$mnt"
 same "$W/fs" 'shut down, log not written'
+
+# The log goes round, with records of one header and of eight: an end of it that lies before its
+# begin.
+for size in 32k 256k; do
+	make_fs 64M -b size=1024 -m rmapbt=1
+	mount -o "loop,logbsize=$size" "$W/fs" "$mnt"
+	for ((i = 0; i < 200; i++)); do
+		mkdir -p "$mnt/$((i % 7))"
+		touch "$mnt/$((i % 7))/a-rather-long-name-$i-"{1..400}
+		head -c 30000 /dev/urandom >"$mnt/$((i % 7))/file$i"
+		[ $((i % 7)) -ne 5 ] || rm -rf "$mnt/$((i % 5))"
+		sync -f "$mnt"
+		[ $((i % 5)) -eq 0 ] || continue
+		snapshot
+		read -r tail head < <(xfs_logprint -t "$W/snap" 2>/dev/null |
+			sed -n 's/.*log tail: \([0-9]*\) head: \([0-9]*\) .*/\1 \2/p')
+		[ "$head" -ge "$tail" ] || break
+	done
+	umount "$mnt"
+	check "a log of $size that goes round: $tail to $head" [ "$head" -lt "$tail" ]
+	same "$W/snap" "a log of $size that goes round"
+done
 
 # Grown twice, the last group short; the UUID changed, which metadata does not follow.
 make_fs 160M -d agcount=2
