@@ -617,7 +617,7 @@ static void put_be(uint8_t *p, uint32_t value)
 		p[i] = (uint8_t)(value >> (24 - 8 * i));
 }
 
-/* A new block at the end, linked to the one before it on its level; its records are to be filled. */
+/* A new block at the end, linked to the one before it on its level; its records are still empty. */
 static uint8_t *add_block(struct builder *b, unsigned level, uint32_t records, bool leftmost)
 {
 	uint32_t block = b->first + b->count;
