@@ -5,8 +5,8 @@
 # a full copy holds. What is free after an unmount must be what xfs_db lists.
 . "$(dirname "$0")/../lib.sh"
 requires_root
-requires mkfs.xfs xfs_db xfs_repair xfs_growfs xfs_admin xfs_io xfs_logprint fsfreeze losetup partclone.xfs \
-	python3
+requires mkfs.xfs xfs_db xfs_repair xfs_growfs xfs_admin xfs_io xfs_logprint fsfreeze losetup \
+	partclone.xfs partclone.info python3
 
 BUILD=${BUILD:-$TOP/build}
 case $BUILD in /*) ;; *) BUILD=$TOP/$BUILD ;; esac
