@@ -64,11 +64,6 @@ struct scan {
 	uint64_t budget;
 };
 
-static const char *name_of(const struct tree *t)
-{
-	return t->by_size ? "by size" : "by block";
-}
-
 static uint64_t offset_of(const struct scan *c, uint32_t block)
 {
 	return ((uint64_t)c->ag * c->s->ag_blocks + block) * c->s->block_bytes;
@@ -311,12 +306,6 @@ static int check_chain(struct scan *c, struct tree *t, uint32_t block, unsigned 
 	return 0;
 }
 
-/* The block in c->buf[level] was reached with this key: that of its first record. */
-static bool key_fits(const struct tree *t, const uint8_t *p, const uint8_t *key)
-{
-	return memcmp(p + XFS_BTREE_HEAD, key, t->by_size ? RECORD_BYTES : 4) == 0;
-}
-
 /* Read and check a block; *skip when it is to be left out. */
 static int load_block(struct scan *c, struct tree *t, uint32_t block, unsigned level,
 	const uint8_t *key, bool *skip, struct err *e)
@@ -345,7 +334,8 @@ static int load_block(struct scan *c, struct tree *t, uint32_t block, unsigned l
 		return damaged_block(c, e, block, fault);
 	if (!c->strict)
 		return 0;
-	if (key && !key_fits(t, p, key))
+	/* The key is that of its first record. */
+	if (key && memcmp(p + XFS_BTREE_HEAD, key, t->by_size ? RECORD_BYTES : 4) != 0)
 		return damaged_block(c, e, block, "the key that leads here is another");
 	t->blocks++;
 	rc = check_chain(c, t, block, level, p, e);
@@ -389,7 +379,7 @@ static int walk_tree(struct scan *c, struct tree *t, bool by_size, struct err *e
 		if (t->level_right[i] != XFS_NO_BLOCK)
 			rc = err_set(e, ERR_FORMAT, 0,
 				"group %" PRIu32 ": the tree %s has blocks that nothing leads to",
-				c->ag, name_of(t));
+				c->ag, by_size ? "by size" : "by block");
 	return rc;
 }
 
