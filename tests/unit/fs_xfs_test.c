@@ -95,8 +95,8 @@ static void test_against_xfs_db(void **state)
 	}
 }
 
-static const char *const aged[] = { "xfs-4k", "xfs-1k-rmap", "xfs-4kn", "xfs-64k", "xfs-old",
-	"xfs-grown", "xfs-log" };
+static const char *const aged[] = { "xfs-4k", "xfs-1k-rmap", "xfs-4kn", "xfs-old", "xfs-grown",
+	"xfs-log" };
 
 /* Only the data of the map, all else garbage: the file system is whole. */
 static void test_restored_copy_is_whole(void **state)
