@@ -28,6 +28,7 @@ extern const struct fs_ops fs_exfat;
 extern const struct fs_ops fs_fat;
 extern const struct fs_ops fs_ntfs;
 extern const struct fs_ops fs_swap;
+extern const struct fs_ops fs_xfs;
 
 /* All rows, NULL at the end. */
 extern const struct fs_ops *const fs_table[];

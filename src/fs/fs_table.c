@@ -91,6 +91,7 @@ const struct fs_ops *const fs_table[] = {
 	&fs_fat,
 	&fs_ntfs,
 	&fs_swap,
+	&fs_xfs,
 	/* recognised only */
 	&journal,
 	&hibernated,
