@@ -84,4 +84,50 @@ static inline struct map *map_by_row(const struct fs_ops *row, struct dev *d, st
 	return NULL;
 }
 
+struct listing {
+	uint64_t unit;
+	struct map *chosen;
+};
+
+/* What is listed is inside the map's data, in whole units, and its claims can be counted. */
+static inline int check_file(void *user, const struct fs_file *f, struct err *e)
+{
+	struct listing *l = user;
+	uint64_t end = 0;
+
+	(void)e;
+	must(f->path[0] == '/' && strlen(f->path) <= FS_FILES_MAX_PATH);
+	must(memchr(f->kept, '\0', sizeof(f->kept)) != NULL);
+	must(f->range_count == 0 || f->kept[0] == '\0');
+	for (size_t i = 0; i < f->range_count; i++) {
+		struct extent x = f->ranges[i];
+
+		must(x.len > 0 && x.off % l->unit == 0 && x.len % l->unit == 0);
+		must(i == 0 || x.off > end);
+		end = x.off + x.len;
+		must(end <= map_size(l->chosen));
+		must(map_set(l->chosen, x.off, x.len, MAP_ZERO, NULL) == 0);
+	}
+	return 0;
+}
+
+/* The row's files and claims, once it has made a map. */
+static inline void list_by_row(const struct fs_ops *row, struct dev *d, uint64_t unit)
+{
+	struct listing l = { unit, map_new(dev_size(d)) };
+	struct err e = { 0 };
+	uint64_t bytes = 0;
+	int rc;
+
+	must(l.chosen != NULL);
+	rc = row->files(d, true, check_file, &l, &e);
+	must(rc == 0 || (rc == -e.code && e.msg[0] != '\0'));
+	if (rc == 0) {
+		rc = row->claims(d, l.chosen, &bytes, &e);
+		/* At least once, by the files that were listed. */
+		must(rc == -e.code || (rc == 0 && bytes >= map_bytes(l.chosen, MAP_ZERO)));
+	}
+	map_free(l.chosen);
+}
+
 #endif
