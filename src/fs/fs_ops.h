@@ -18,6 +18,7 @@ struct fs_ops {
 	const char *reason;
 };
 
+extern const struct fs_ops fs_btrfs;
 extern const struct fs_ops fs_ext;
 extern const struct fs_ops fs_ntfs;
 extern const struct fs_ops fs_swap;
