@@ -1,0 +1,317 @@
+#!/usr/bin/env bash
+# Btrfs as the kernel leaves it: mounted, filled, emptied, fragmented, with snapshots, reflinks and
+# compression, balanced and defragmented; unmounted, and snapshots of a mounted and busy file
+# system, with log trees of an fsync. The map of a clean one is what btrfs-progs print of its trees;
+# a copy that holds the data of the map and garbage everywhere else passes btrfs check and scrub,
+# and holds, file for file, what a full copy holds.
+. "$(dirname "$0")/../lib.sh"
+requires_root
+requires mkfs.btrfs btrfs losetup mkfs.xfs python3 partclone.btrfs partclone.info jq
+
+BUILD=${BUILD:-$TOP/build}
+case $BUILD in /*) ;; *) BUILD=$TOP/$BUILD ;; esac
+TOOL=$BUILD/tests/unit/fs_btrfs_test
+[ -x "$TOOL" ] || make -C "$TOP" -s BUILD="$BUILD" "$TOOL" >&2
+MAP=$TESTS_DIR/corpus/fs/btrfs_map.py
+
+# Backing files lie on XFS: a reflink copy of a file is what it was at one instant, also under load.
+xfs=$TMP/xfs
+if [ -w /dev/shm ] && [ "$(df --output=avail /dev/shm | tail -n 1)" -gt 4000000 ] &&
+	[ "$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)" -gt 8000000 ]; then
+	xfs=$(mktemp /dev/shm/imgtool-test.XXXXXX)
+	cleanup rm -f "$xfs"
+fi
+truncate -s 4G "$xfs"
+mkfs.xfs -q -f -m reflink=1 "$xfs"
+mkdir "$TMP/w" "$TMP/mnt" "$TMP/sums"
+mount -o loop "$xfs" "$TMP/w" 2>"$TMP/err" || skip "no loop mount of XFS: $(cat "$TMP/err")"
+cleanup umount "$TMP/w"
+W=$TMP/w
+mnt=$TMP/mnt
+
+truncate -s 128M "$W/fs"
+mkfs.btrfs -q "$W/fs" >/dev/null
+mount -o loop "$W/fs" "$mnt" 2>"$TMP/err" || skip "no mount of Btrfs: $(cat "$TMP/err")"
+umount "$mnt"
+
+busy_pid=
+stop_busy() {
+	[ -z "$busy_pid" ] || { kill "$busy_pid" && wait "$busy_pid"; } 2>/dev/null || true
+	busy_pid=
+}
+unmount_all() {
+	local dir
+	stop_busy
+	for dir in "$mnt" "$TMP/sums"; do
+		! mountpoint -q "$dir" || umount "$dir"
+	done
+}
+cleanup unmount_all
+
+fill() { # DIR ROUND: many small files, some inline, some large, some compressible
+	local i max
+	RANDOM=$2
+	mkdir -p "$1/r$2/a/b"
+	for ((i = 0; i < 200; i++)); do
+		max=$((i % 20 == 0 ? 1000000 : i % 3 == 0 ? 1500 : 30000))
+		head -c $((RANDOM * RANDOM % max)) /dev/urandom >"$1/r$2/f$i"
+	done
+	cp -r "$TOP/src" "$1/r$2/a/b/src"
+	truncate -s 5M "$1/r$2/sparse"
+	echo end >>"$1/r$2/sparse"
+	fallocate -l 3M "$1/r$2/preallocated"
+	ln "$1/r$2/f1" "$1/r$2/hard"
+	cp --reflink=always "$1/r$2/f20" "$1/r$2/reflink"
+}
+
+churn() { # DIR ROUND
+	local i
+	for ((i = 0; i < 200; i += 3)); do rm "$1/r$2/f$i"; done
+	for ((i = 0; i < 150; i++)); do
+		head -c 3000 /dev/urandom >>"$1/grow-a"
+		head -c 5000 /dev/urandom >>"$1/grow-b"
+		# Rewritten in the middle: pieces of one extent become others.
+		head -c 4096 /dev/urandom | dd of="$1/grow-a" bs=4096 seek=$((i / 4)) conv=notrunc \
+			status=none
+		[ $((i % 30)) -ne 0 ] || sync -f "$1"
+	done
+	rm -rf "$1/r$2/a"
+}
+
+# Writes without end, with commits and fsyncs.
+busy() { # DIR
+	local n=0 i
+	while :; do
+		n=$((n + 1))
+		mkdir -p "$1/busy/d$n"
+		for i in 1 2 3 4 5 6 7 8; do
+			head -c $((n * 777 % 40000 + i * 1000)) /dev/urandom >"$1/busy/d$n/$i"
+		done
+		[ $((n % 7)) -ne 0 ] || sync "$1/busy/d$n/1"
+		[ $((n % 3)) -ne 0 ] || rm -rf "$1/busy/d$((n - 2))"
+		[ $((n % 20)) -ne 0 ] || sync -f "$1"
+		[ $((n % 90)) -ne 0 ] || rm -rf "$1/busy"
+	done
+}
+
+# Snapshots, one of them deleted again; subvolumes; a file that is in three of them.
+subvolumes() { # DIR
+	btrfs -q subvolume create "$1/sub"
+	cp "$1/r1/f40" "$1/sub/in-sub"
+	btrfs -q subvolume snapshot "$1/sub" "$1/snap"
+	btrfs -q subvolume snapshot -r "$1" "$1/all"
+	btrfs -q subvolume snapshot "$1" "$1/gone"
+	head -c 100000 /dev/urandom >"$1/gone/own"
+	btrfs -q subvolume delete -c "$1/gone"
+}
+
+tree_sums() { # IMAGE: mounted (which replays a log), every name and every byte
+	mount -o loop "$1" "$TMP/sums" || return 1
+	(cd "$TMP/sums" && find . -printf '%p %y %s %m %n\n' | sort &&
+		find . -type f -print0 | sort -z | xargs -0 -r sha256sum)
+	umount "$TMP/sums"
+}
+
+# copied SNAPSHOT DESC: the map is used-only, and $W/copy is made by it.
+copied() {
+	local got
+	got=$("$TOOL" --copy "$1" "$W/copy") || true
+	case $got in
+	used_only=1\ *) ok "$2: used only ($got)" ;;
+	*)
+		nok "$2: used only" "$got"
+		return 1
+		;;
+	esac
+}
+
+# same SNAPSHOT DESC: a copy made by the map is whole and equals the snapshot. Without a log.
+same() {
+	copied "$1" "$2" || return 0
+	check "$2: btrfs check, with all data" btrfs check --check-data-csum "$W/copy"
+	same_files "$1" "$2"
+	rm -f "$W/copy"
+}
+
+# same_files SNAPSHOT DESC: $W/copy holds what the snapshot holds, and a scrub finds nothing: it
+# reads both copies of DUP. Two file systems of one UUID are never mounted at the same time.
+same_files() {
+	cp --reflink=auto "$1" "$W/full"
+	tree_sums "$W/full" >"$TMP/want" || nok "$2: the full copy mounts"
+	tree_sums "$W/copy" >"$TMP/got" || nok "$2: the used-only copy mounts"
+	[ -s "$TMP/want" ] || nok "$2: no files in the snapshot"
+	check "$2: every file is the same" cmp "$TMP/want" "$TMP/got"
+	mount -o loop "$W/copy" "$TMP/sums"
+	check "$2: scrub" btrfs scrub start -B "$TMP/sums"
+	check_grep 'no errors found' "$TMP/out" "$2: scrub finds no errors"
+	umount "$TMP/sums"
+	rm -f "$W/full"
+}
+
+# exact IMAGE DESC: what is free is what btrfs-progs say.
+exact() {
+	local want
+	want=$(python3 "$MAP" "$1" | awk '{ n += $2 } END { printf "%.0f", n }')
+	check_eq "$("$TOOL" --copy "$1" "$W/copy" | sed 's/.*free=\([0-9]*\).*/\1/')" "$want" \
+		"$2: free is what btrfs-progs say"
+	# Byte for byte: outside of what they call free the copy is the source.
+	check "$2: and where they say" python3 - "$1" "$W/copy" <(python3 "$MAP" "$1") <<'PY'
+import sys
+with open(sys.argv[1], 'rb') as a, open(sys.argv[2], 'rb') as b, open(sys.argv[3]) as m:
+    size, at = a.seek(0, 2), 0
+    a.seek(0)
+    for off, length in [map(int, line.split()) for line in m] + [[size, 0]]:
+        while at < off:
+            n = min(off - at, 1 << 20)
+            if a.read(n) != b.read(n):
+                sys.exit('differs near %d' % at)
+            at += n
+        a.seek(length, 1)
+        if b.read(length) != b'\xa5' * length:
+            sys.exit('not free near %d' % at)
+        at += length
+PY
+	rm -f "$W/copy"
+}
+
+make_fs() { # SIZE MKFS OPTIONS...
+	rm -f "$W/fs"
+	truncate -s "$1" "$W/fs"
+	mkfs.btrfs -q -f "${@:2}" "$W/fs" >/dev/null 2>&1
+}
+
+# life NAME MOUNT-OPTIONS SIZE MKFS...: snapshots through a whole life.
+life() {
+	local name=$1 options=$2
+	make_fs "${@:3}"
+	mount -o "loop,$options" "$W/fs" "$mnt"
+	fill "$mnt" 1
+	subvolumes "$mnt"
+	churn "$mnt" 1
+	sync -f "$mnt"
+	cp --reflink=always "$W/fs" "$W/snap"
+	same "$W/snap" "$name, synced but mounted"
+	exact "$W/snap" "$name, synced but mounted"
+	busy "$mnt" &
+	busy_pid=$!
+	sleep 1
+	cp --reflink=always "$W/fs" "$W/snap"
+	stop_busy
+	copied "$W/snap" "$name, busy" && same_files "$W/snap" "$name, busy"
+	rm -f "$W/copy"
+	fill "$mnt" 2
+	btrfs -q filesystem defragment -r "$mnt/r2" >/dev/null
+	churn "$mnt" 2
+	check "$name: balance" btrfs balance start --full-balance "$mnt"
+	umount "$mnt"
+	same "$W/fs" "$name, unmounted"
+	exact "$W/fs" "$name, unmounted"
+}
+
+life 'dup' defaults 400M -m dup
+life 'single, 4 KiB nodes' defaults 400M -m single -n 4096
+life 'dup data, zstd' compress-force=zstd 600M -m dup -d dup -n 65536
+life 'mixed' compress=lzo 300M --mixed
+life 'xxhash, space cache v1' space_cache=v1 400M -R ^free-space-tree --csum xxhash
+life 'sha256, old features' defaults 400M -O ^no-holes,^skinny-metadata,^extref --csum sha256
+life 'blake2, quota' autodefrag 400M -R quota --csum blake2
+
+# The kernel's own numbers: allocated and used bytes of every profile.
+make_fs 400M -m dup
+mount -o loop "$W/fs" "$mnt"
+fill "$mnt" 1
+churn "$mnt" 1
+sync -f "$mnt"
+used=$(btrfs filesystem df -b "$mnt" | sed -n \
+	's/^\(Data\|System\|Metadata\), \([a-zA-Z0-9]*\): .*used=\([0-9]*\)/\2 \3/p' |
+	awk '{ n += ($1 == "DUP" ? 2 : 1) * $2 } END { printf "%.0f", n }')
+umount "$mnt"
+free=$("$TOOL" --copy "$W/fs" "$W/copy" | sed 's/.*free=\([0-9]*\).*/\1/')
+# Besides what is used the first MiB is data, and 64 KiB for the second superblock.
+check_eq $((400 * 1024 * 1024 - free)) $((used + 1024 * 1024 + 64 * 1024)) \
+	'data is what the kernel calls used'
+
+# What another imaging tool keeps, in blocks; it knows nothing of the first MiB but superblocks.
+partclone.btrfs -c -s "$W/fs" -o "$W/pc.img" -L "$TMP/pc.log" >"$TMP/out" 2>&1 || true
+blocks=$(partclone.info -s "$W/pc.img" 2>&1 |
+	sed -n 's/^Space in use:.*= *\([0-9]*\) Blocks/\1/p')
+size=$(partclone.info -s "$W/pc.img" 2>&1 | sed -n 's/^Block size: *\([0-9]*\) Byte/\1/p')
+if [ -z "$blocks" ] || [ -z "$size" ]; then
+	skip_case 'what partclone keeps' "$(tail -n 1 "$TMP/pc.log")"
+else
+	check "partclone keeps no more than we (${blocks} blocks of $size)" \
+		test $((blocks * size)) -le $((400 * 1024 * 1024 - free + 1024 * 1024))
+fi
+rm -f "$W/pc.img" "$W/copy"
+
+# Log trees: what fsync wrote since the last commit is there after a restore.
+log_root_of() { # IMAGE
+	btrfs inspect-internal dump-super "$1" | awk '$1 == "log_root" { print $2 }'
+}
+make_fs 400M -m dup
+mount -o loop,commit=300 "$W/fs" "$mnt"
+fill "$mnt" 1
+subvolumes "$mnt"
+sync -f "$mnt"
+for i in 1 2 3 4 5 6 7 8; do
+	head -c $((i * 70000)) /dev/urandom >"$mnt/fsynced$i"
+	sync "$mnt/fsynced$i"
+	head -c 500 /dev/urandom >"$mnt/sub/inline$i"
+	sync "$mnt/sub/inline$i"
+done
+for ((i = 0; i < 400; i++)); do
+	dd if=/dev/urandom of="$mnt/many" bs=4096 count=1 seek=$((i * 2)) conv=notrunc status=none
+done
+sync "$mnt/many"
+mv "$mnt/r1/f5" "$mnt/r1/renamed"
+sync "$mnt/r1/renamed"
+head -c 50000 /dev/urandom | dd of="$mnt/r1/f20" bs=4096 seek=3 conv=notrunc,fsync status=none
+cp --reflink=always "$W/fs" "$W/snap"
+(cd "$mnt" && sha256sum fsynced* sub/inline* many r1/renamed r1/f20) >"$TMP/fsynced"
+check 'a log tree: there is one' test "$(log_root_of "$W/snap")" -ne 0
+copied "$W/snap" 'a log tree' || true
+check_eq "$(log_root_of "$W/copy")" "$(log_root_of "$W/snap")" 'a log tree: it is in the copy'
+umount "$mnt"
+same_files "$W/snap" 'a log tree'
+mount -o loop "$W/copy" "$mnt"
+check 'a log tree: the files of the fsync are there' bash -c "cd '$mnt' && sha256sum -c '$TMP/fsynced'"
+umount "$mnt"
+check 'a log tree: whole after the replay' btrfs check --check-data-csum "$W/copy"
+
+# The whole job, through the program: image, verify, restore.
+check 'a log tree: image' "$IMGTOOL" image -q --json "$W/snap" "$W/snap.img.zst"
+check_eq "$("$IMGTOOL" info --json "$W/snap.img.zst" | jq -r .head.map.kind)" used \
+	'a log tree: the image is used-only'
+check 'a log tree: verify' "$IMGTOOL" verify -q "$W/snap.img.zst"
+check 'a log tree: restore' "$IMGTOOL" restore -q "$W/snap.img.zst" "$W/restored"
+mv "$W/restored" "$W/copy"
+same_files "$W/snap" 'a log tree, restored'
+check 'a log tree, restored: whole' btrfs check --check-data-csum "$W/copy"
+rm -f "$W/copy" "$W/snap.img.zst"
+
+# A block device, through its descriptor; grown and shrunk while mounted.
+make_fs 300M -m dup
+truncate -s 500M "$W/fs"
+loop_of "$W/fs"
+mount "$LOOP" "$mnt"
+fill "$mnt" 1
+btrfs -q filesystem resize max "$mnt" >/dev/null
+fill "$mnt" 2
+churn "$mnt" 1
+btrfs -q filesystem resize 450M "$mnt" >/dev/null
+umount "$mnt"
+same "$LOOP" 'a block device, resized'
+exact "$W/fs" 'resized'
+
+# Converted from single to DUP and back, interrupted in the middle: two profiles at the same time.
+make_fs 500M -m single
+mount -o loop "$W/fs" "$mnt"
+fill "$mnt" 1
+churn "$mnt" 1
+btrfs balance start -q -f -mconvert=dup -sconvert=dup -dconvert=dup,limit=1 "$mnt" >/dev/null 2>&1 ||
+	true
+umount "$mnt"
+same "$W/fs" 'converted'
+exact "$W/fs" 'converted'
+
+done_testing
