@@ -340,7 +340,7 @@ int fs_btrfs_dev_extents_read(struct fs_btrfs *v, struct err *e)
 	int rc = fs_btrfs_walk(v, &v->dev_root, dev_item, &w, e);
 
 	if (rc == 0)
-		rc = add_gap(&w, v->super.dev.total_bytes, e);
+		rc = add_gap(&w, align_down(v->super.dev.total_bytes, v->super.sector_bytes), e);
 	for (size_t i = 0; i < v->chunks.count; i++)
 		stripes += v->chunks.list[i].stripe_count;
 	/* Each extent was a stripe not met before. */

@@ -54,13 +54,14 @@ void fs_btrfs_digest_add(struct btrfs_digest *d, uint64_t logical, uint64_t len)
 
 static int begin_group(struct space_walk *w, const struct btrfs_item *item, struct err *e)
 {
-	const struct btrfs_chunk *c = fs_btrfs_chunk_of(w->v, item->key.objectid, item->key.offset);
+	uint64_t start = item->key.objectid, len = item->key.offset;
+	const struct btrfs_chunk *c = fs_btrfs_chunk_of(w->v, start, len);
 
 	if (item->len != INFO_BYTES)
 		return fs_btrfs_bad_item(SPACE_TREE, item, e, "wrong length");
 	fs_btrfs_digest_end(&w->digest);
 	/* mkfs.btrfs leaves the items of the block group with which it began, and has removed. */
-	w->stale = c == NULL || c->start != item->key.objectid || c->len != item->key.offset;
+	w->stale = c == NULL || c->start != start || c->len != len;
 	w->group = w->stale ? NULL : c;
 	if (w->stale)
 		return 0;
@@ -115,7 +116,7 @@ int fs_btrfs_space_check(struct fs_btrfs *v, struct err *e)
 	struct space_walk w = { .v = v };
 	int rc;
 
-	/* Not valid: a program that does not know it changed the file system; it will be rebuilt. */
+	/* Not valid: what does not know it has changed the file system; it will be rebuilt. */
 	if ((v->super.compat_ro & need) != need)
 		return 0;
 	rc = fs_btrfs_walk(v, &v->space_root, space_item, &w, e);

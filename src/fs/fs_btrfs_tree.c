@@ -230,8 +230,7 @@ int fs_btrfs_walk(struct fs_btrfs *v, const struct btrfs_root *root, fs_btrfs_it
 	struct pointer p = { root->logical, root->generation, root->level, NULL };
 
 	if (root->logical == 0)
-		return err_set(e, ERR_FORMAT, 0, "there is no tree %" PRId64,
-			(int64_t)root->owner);
+		return err_set(e, ERR_FORMAT, 0, "there is no tree %" PRId64, (int64_t)root->owner);
 	if (root->level > BTRFS_MAX_LEVEL)
 		return bad_block(&w, &p, e, "wrong level");
 	return walk_block(&w, &p, e);

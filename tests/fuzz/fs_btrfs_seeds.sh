@@ -27,10 +27,13 @@ keep_trees() { # NAME
 	local node
 	node=$(btrfs inspect-internal dump-super "$1" | awk '$1 == "nodesize" { print $2 }')
 	{
-		btrfs inspect-internal dump-tree "$1" | awk '/^(leaf|node) [0-9]+ / { print $2 }'
+		btrfs inspect-internal dump-tree "$1" |
+			awk '/^(leaf|node) [0-9]+ / { print $2 }'
 		echo chunks
-		btrfs inspect-internal dump-tree -t chunk "$1" | awk '/CHUNK_ITEM/ { print "at", $6 }
-			/length [0-9]+ owner/ { print "len", $2 } /stripe [0-9]+ devid/ { print "to", $NF }'
+		btrfs inspect-internal dump-tree -t chunk "$1" | awk '
+			/CHUNK_ITEM/ { print "at", $6 }
+			/length [0-9]+ owner/ { print "len", $2 }
+			/stripe [0-9]+ devid/ { print "to", $NF }'
 	} | tr -d ')' | python3 -c '
 import sys
 name, node = sys.argv[1], int(sys.argv[2])

@@ -3,6 +3,7 @@
  * checksums made right again; and every field of the superblock and of the trees set to nonsense.
  */
 #include <inttypes.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,6 +22,7 @@
 #define SUPER_2 (64 * MIB)
 #define SUPER_BYTES 4096
 #define HEADER 0x65
+#define BLOCK_MAX 65536
 
 enum tree { ROOT = 1, EXTENT = 2, CHUNK = 3, DEV = 4, SPACE = 10 };
 
@@ -356,6 +358,67 @@ static void test_block_group_counts(void **state)
 	assert_good_again();
 }
 
+/* btrfs_put into every copy of the block at `at`. */
+static void put_copies(uint64_t at, uint8_t *block, size_t len)
+{
+	unsigned copies = 0;
+
+	for (uint64_t k = MIB; k + len <= volume.len; k += 4096)
+		if (memcmp(volume.bytes + k, volume.bytes + at, len) == 0) {
+			btrfs_put(&volume, k, block, len, true);
+			copies++;
+		}
+	assert_int_equal(copies, 2);
+}
+
+/*
+ * LESSONS 23: block groups in a tree of their own. The mkfs.btrfs of Debian 12 can't make one, so it
+ * is the corpus's, with two copies of each block.
+ */
+static void test_block_group_tree(void **state)
+{
+	const uint64_t tree = 11;
+	struct fs_report r;
+	struct map *m, *want = btrfs_dumped_map("groups");
+	struct btrfs_volume saved = volume;
+	uint8_t b[BLOCK_MAX], super[SUPER_BYTES];
+	uint64_t at;
+	size_t data;
+	struct err e;
+
+	(void)state;
+	btrfs_open(&volume, "groups");
+	m = btrfs_map(&volume, &r, &e);
+	if (m == NULL)
+		fail_msg("%s", e.msg);
+	ext_assert_equal_maps(m, want, "block group tree");
+	map_free(m);
+	at = btrfs_block(&volume, tree, 0);
+
+	memcpy(b, volume.bytes + at, volume.node_bytes);
+	data = btrfs_item(b, GROUP, 0, NULL);
+	b[data + 1] ^= 0x10;
+	put_copies(at, b, volume.node_bytes);
+	assert_refused("bytes are in use, it says", "used");
+	memcpy(b, volume.bytes + at, volume.node_bytes);
+	b[0x60]--;
+	put_copies(at, b, volume.node_bytes);
+	assert_refused("has no block group", "one is missing");
+	memcpy(b, volume.bytes + at, volume.node_bytes);
+	b[HEADER + 8] ^= 1;
+	put_copies(at, b, volume.node_bytes);
+	assert_refused("block group tree: item", "type");
+	btrfs_undo(&volume, 0, volume.len);
+
+	memcpy(super, volume.bytes + SUPER, sizeof(super));
+	super[0xb4] ^= 0x8;
+	btrfs_put(&volume, SUPER, super, sizeof(super), true);
+	assert_refused("has no block group", "no such feature");
+	btrfs_close(&volume);
+	map_free(want);
+	volume = saved;
+}
+
 /* ---- Sweeps ------------------------------------------------------------------------------ */
 
 /* Taken or refused; but what is taken is never another map than the true one. */
@@ -439,12 +502,15 @@ static int fresh(void **state)
 
 static int setup(void **state)
 {
-	static const char *const tools[] = { "mkfs.btrfs", "btrfs", "python3", NULL };
+	static const char *const tools[] = { "mkfs.btrfs", "btrfs", "python3", "zstd", NULL };
+	char image[PATH_MAX];
 	struct fs_report r;
 	struct err e;
 
 	(void)state;
+	assert_non_null(realpath("tests/corpus/fs/btrfs-block-group-tree.img.zst", image));
 	ext_setup(tools);
+	ext_must("zstd -dqc %s >groups", image);
 	btrfs_setup();
 	/* One copy of everything, small blocks: the extent tree has two levels. */
 	btrfs_make("fs", "72M", "-n 4096 -m single");
@@ -470,6 +536,7 @@ int main(void)
 		cmocka_unit_test_setup(test_edited_blocks_are_refused, fresh),
 		cmocka_unit_test_setup(test_keys_out_of_order, fresh),
 		cmocka_unit_test_setup(test_block_group_counts, fresh),
+		cmocka_unit_test_setup(test_block_group_tree, fresh),
 		cmocka_unit_test_setup(test_sweep_superblock, fresh),
 		cmocka_unit_test_setup(test_sweep_trees, fresh),
 	};

@@ -32,7 +32,8 @@ age() { # DIR
 	for i in $(seq 1 2 40); do rm "$1/f$i"; done
 	for i in $(seq 12); do
 		letters 3000 c >>"$1/grow"
-		letters 4096 d | dd of="$1/rewritten" bs=4096 seek=$((i * 2)) conv=notrunc status=none
+		letters 4096 d |
+			dd of="$1/rewritten" bs=4096 seek=$((i * 2)) conv=notrunc status=none
 		sync -f "$1"
 	done
 	cp --reflink=always "$1/f40" "$1/reflink"
