@@ -358,22 +358,25 @@ static void test_block_group_counts(void **state)
 	assert_good_again();
 }
 
-/* btrfs_put into every copy of the block at `at`. */
-static void put_copies(uint64_t at, uint8_t *block, size_t len)
+/* Where the other copy of a tree block lies, byte for byte the same. */
+static uint64_t copy_of(uint64_t at)
 {
-	unsigned copies = 0;
+	for (uint64_t k = MIB; k + volume.node_bytes <= volume.len; k += 4096)
+		if (k != at && memcmp(volume.bytes + k, volume.bytes + at, volume.node_bytes) == 0)
+			return k;
+	fail_msg("the block at %" PRIu64 " has no copy", at);
+	return 0;
+}
 
-	for (uint64_t k = MIB; k + len <= volume.len; k += 4096)
-		if (memcmp(volume.bytes + k, volume.bytes + at, len) == 0) {
-			btrfs_put(&volume, k, block, len, true);
-			copies++;
-		}
-	assert_int_equal(copies, 2);
+static void put_copies(uint64_t at, uint64_t copy, uint8_t *block)
+{
+	btrfs_put(&volume, at, block, volume.node_bytes, true);
+	btrfs_put(&volume, copy, block, volume.node_bytes, true);
 }
 
 /*
- * LESSONS 23: block groups in a tree of their own. The mkfs.btrfs of Debian 12 can't make one, so it
- * is the corpus's, with two copies of each block.
+ * LESSONS 23: block groups in a tree of their own. The mkfs.btrfs of Debian 12 can't make one, so
+ * it is the corpus's, with two copies of each block.
  */
 static void test_block_group_tree(void **state)
 {
@@ -382,7 +385,7 @@ static void test_block_group_tree(void **state)
 	struct map *m, *want = btrfs_dumped_map("groups");
 	struct btrfs_volume saved = volume;
 	uint8_t b[BLOCK_MAX], super[SUPER_BYTES];
-	uint64_t at;
+	uint64_t at, copy;
 	size_t data;
 	struct err e;
 
@@ -394,19 +397,20 @@ static void test_block_group_tree(void **state)
 	ext_assert_equal_maps(m, want, "block group tree");
 	map_free(m);
 	at = btrfs_block(&volume, tree, 0);
+	copy = copy_of(at);
 
 	memcpy(b, volume.bytes + at, volume.node_bytes);
 	data = btrfs_item(b, GROUP, 0, NULL);
 	b[data + 1] ^= 0x10;
-	put_copies(at, b, volume.node_bytes);
+	put_copies(at, copy, b);
 	assert_refused("bytes are in use, it says", "used");
 	memcpy(b, volume.bytes + at, volume.node_bytes);
 	b[0x60]--;
-	put_copies(at, b, volume.node_bytes);
+	put_copies(at, copy, b);
 	assert_refused("has no block group", "one is missing");
 	memcpy(b, volume.bytes + at, volume.node_bytes);
 	b[HEADER + 8] ^= 1;
-	put_copies(at, b, volume.node_bytes);
+	put_copies(at, copy, b);
 	assert_refused("block group tree: item", "type");
 	btrfs_undo(&volume, 0, volume.len);
 
@@ -414,6 +418,121 @@ static void test_block_group_tree(void **state)
 	super[0xb4] ^= 0x8;
 	btrfs_put(&volume, SUPER, super, sizeof(super), true);
 	assert_refused("has no block group", "no such feature");
+	btrfs_close(&volume);
+	map_free(want);
+	volume = saved;
+}
+
+/* Free space of a fragmented block group is a bitmap; only the kernel makes these. */
+static void test_free_space_bitmap(void **state)
+{
+	struct map *want = btrfs_dumped_map("aged"), *m;
+	struct btrfs_volume saved = volume;
+	struct fs_report r;
+	uint8_t b[BLOCK_MAX];
+	size_t data, head;
+	uint64_t at;
+	struct err e;
+
+	(void)state;
+	btrfs_open(&volume, "aged");
+	m = btrfs_map(&volume, &r, &e);
+	if (m == NULL)
+		fail_msg("%s", e.msg);
+	ext_assert_equal_maps(m, want, "bitmaps");
+	map_free(m);
+	at = btrfs_block(&volume, SPACE, 0);
+	data = btrfs_item(volume.bytes + at, 200, 0, &head);
+	for (unsigned i = 0; i < 20; i++) {
+		memcpy(b, volume.bytes + at, volume.node_bytes);
+		b[data + i] ^= (uint8_t)(1u << i % 8);
+		btrfs_put(&volume, at, b, volume.node_bytes, true);
+		assert_refused("the free space tree has", "a flipped bit");
+	}
+	memcpy(b, volume.bytes + at, volume.node_bytes);
+	b[head + 10] ^= 0x80; /* half a bitmap more */
+	btrfs_put(&volume, at, b, volume.node_bytes, true);
+	assert_refused("free space tree: item", "length");
+	btrfs_close(&volume);
+	map_free(want);
+	volume = saved;
+}
+
+/* Edit one block of a log tree in every way that must be refused; returns its file extents. */
+static unsigned edit_log_block(uint64_t at)
+{
+	const uint8_t *old = volume.bytes + at;
+	uint64_t copy = copy_of(at);
+	unsigned extents = 0;
+	uint8_t b[BLOCK_MAX];
+
+	memcpy(b, old, volume.node_bytes);
+	b[0x50]++;
+	put_copies(at, copy, b);
+	assert_refused("wrong generation", "log");
+	memcpy(b, old, volume.node_bytes);
+	b[0x58] ^= 1;
+	put_copies(at, copy, b);
+	assert_refused("of another tree", "log");
+	for (uint32_t i = 0; i < get_le32(old + 0x60); i++) {
+		size_t head = HEADER + (size_t)i * 25;
+		size_t data = HEADER + get_le32(old + head + 17);
+
+		memcpy(b, old, volume.node_bytes);
+		b[head + 8] = 2; /* no type has this number */
+		put_copies(at, copy, b);
+		assert_refused("", "log, type of an item");
+		if (old[head + 8] != 108 || old[data + 20] == 0 || get_le64(old + data + 21) == 0)
+			continue;
+		extents++;
+		memcpy(b, old, volume.node_bytes);
+		b[data + 20] = 3;
+		put_copies(at, copy, b);
+		assert_refused("log tree: item", "log, type of an extent");
+		b[data + 20] = 1;
+		b[data + 21 + 6] ^= 1;
+		put_copies(at, copy, b);
+		assert_refused("not inside a chunk of data", "log, place");
+		b[data + 21 + 6] ^= 1;
+		put_le64(b + data + 29, UINT64_MAX - 4095);
+		put_copies(at, copy, b);
+		assert_refused("not inside a chunk of data", "log, length");
+	}
+	put_copies(at, copy, volume.bytes + at);
+	return extents;
+}
+
+/* Log trees of an fsync: all of them is kept, nothing about them may be wrong. */
+static void test_log_trees(void **state)
+{
+	struct map *want = btrfs_dumped_map("logged"), *m;
+	struct btrfs_volume saved = volume;
+	unsigned blocks = 0, extents = 0;
+	struct fs_report r;
+	struct err e;
+
+	(void)state;
+	btrfs_open(&volume, "logged");
+	m = btrfs_map(&volume, &r, &e);
+	if (m == NULL)
+		fail_msg("%s", e.msg);
+	assert_string_equal(r.note, "log trees of the last fsync are to be replayed");
+	ext_assert_equal_maps(m, want, "log trees");
+	map_free(m);
+	/* Free space of the corpus is zeros: what looks like a block of a log is one. */
+	for (uint64_t at = MIB; at < volume.len; at += 4096) {
+		const uint8_t *b = volume.bytes + at;
+
+		if (memcmp(b + 0x20, volume.bytes + SUPER + 0x20, 16) != 0 ||
+			get_le64(b + 0x58) != (uint64_t)-6)
+			continue;
+		assert_int_equal(map_run(want, at, NULL).kind, MAP_DATA);
+		blocks++;
+		extents += edit_log_block(at);
+	}
+	/* The tree of logs and the logs of two subvolumes, twice. */
+	assert_true(blocks >= 6);
+	assert_true(extents >= 10);
 	btrfs_close(&volume);
 	map_free(want);
 	volume = saved;
@@ -503,14 +622,17 @@ static int fresh(void **state)
 static int setup(void **state)
 {
 	static const char *const tools[] = { "mkfs.btrfs", "btrfs", "python3", "zstd", NULL };
-	char image[PATH_MAX];
+	char groups[PATH_MAX], aged[PATH_MAX], logged[PATH_MAX];
 	struct fs_report r;
 	struct err e;
 
 	(void)state;
-	assert_non_null(realpath("tests/corpus/fs/btrfs-block-group-tree.img.zst", image));
+	assert_non_null(realpath("tests/corpus/fs/btrfs-block-group-tree.img.zst", groups));
+	assert_non_null(realpath("tests/corpus/fs/btrfs-single.img.zst", aged));
+	assert_non_null(realpath("tests/corpus/fs/btrfs-log.img.zst", logged));
 	ext_setup(tools);
-	ext_must("zstd -dqc %s >groups", image);
+	ext_must("zstd -dqc %s >groups && zstd -dqc %s >aged && zstd -dqc %s >logged", groups, aged,
+		logged);
 	btrfs_setup();
 	/* One copy of everything, small blocks: the extent tree has two levels. */
 	btrfs_make("fs", "72M", "-n 4096 -m single");
@@ -537,6 +659,8 @@ int main(void)
 		cmocka_unit_test_setup(test_keys_out_of_order, fresh),
 		cmocka_unit_test_setup(test_block_group_counts, fresh),
 		cmocka_unit_test_setup(test_block_group_tree, fresh),
+		cmocka_unit_test_setup(test_free_space_bitmap, fresh),
+		cmocka_unit_test_setup(test_log_trees, fresh),
 		cmocka_unit_test_setup(test_sweep_superblock, fresh),
 		cmocka_unit_test_setup(test_sweep_trees, fresh),
 	};

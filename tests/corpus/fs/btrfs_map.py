@@ -55,16 +55,34 @@ def extents(image, node_bytes):
             yield int(m.group(1)), int(m.group(3)) if m.group(2) == 'EXTENT' else node_bytes
 
 
+def logged(image, node_bytes):
+    """Logical (start, length) of the blocks of the log trees, and of what their files refer to."""
+    is_log = False
+    for line in lines('dump-tree', image):
+        m = re.match(r'(?:leaf|node) (\d+) .* owner (\S+)', line)
+        if m:
+            is_log = m.group(2) == 'TREE_LOG'
+            if is_log:
+                yield int(m.group(1)), node_bytes
+        m = re.match(r'\s+(?:extent|prealloc) data disk byte (\d+) nr (\d+)', line)
+        if m and is_log and int(m.group(1)) != 0:
+            yield int(m.group(1)), int(m.group(2))
+
+
 def used_ranges(image, total, size):
     info = fields(image)
-    assert info['num_devices'] == '1' and info['log_root'] == '0', 'not for this script'
+    node_bytes = int(info['nodesize'])
+    assert info['num_devices'] == '1', 'not for this script'
     yield 0, KIB**2
     yield total, max(size, total)
     for place in SUPERS:
         yield place, place + 64 * KIB
     where = sorted(chunks(image))
     at = 0
-    for start, length in extents(image, int(info['nodesize'])):
+    used = list(extents(image, node_bytes))
+    if info['log_root'] != '0':
+        used += logged(image, node_bytes)
+    for start, length in sorted(used):
         while start >= where[at][0] + where[at][1]:
             at += 1
         logical, _, stripes = where[at]
