@@ -1,9 +1,9 @@
 /*
  * The Btrfs map.
  *
- * Btrfs never overwrites what the last superblock leads to: a commit writes new tree blocks into
+ * Btrfs never gives away what the last superblock leads to: a commit writes new tree blocks into
  * free space, then the superblock that leads to them, and space freed by it is not used again
- * before. So the file system on the disk is consistent at any instant, mounted or not, and it is
+ * before. (Data of files without copy on write is overwritten, but stays where it is.) So the file system on the disk is consistent at any instant, mounted or not, and it is
  * enough to keep what its superblock leads to:
  *
  *   data in the map                        from
@@ -53,6 +53,17 @@ int fs_btrfs_root_decode(const struct btrfs_item *item, struct btrfs_root *out, 
 	return 0;
 }
 
+static void note_root(struct fs_btrfs *v, const struct btrfs_key *key,
+	const struct btrfs_root *root)
+{
+	struct btrfs_root *const ours[] = { &v->extent_root, &v->dev_root, &v->space_root,
+		&v->group_root };
+
+	for (size_t i = 0; i < COUNT_OF(ours); i++)
+		if (key->objectid == ours[i]->owner && key->offset == 0)
+			*ours[i] = *root;
+}
+
 static int root_item(void *user, const struct btrfs_item *item, struct err *e)
 {
 	struct fs_btrfs *v = user;
@@ -66,22 +77,7 @@ static int root_item(void *user, const struct btrfs_item *item, struct err *e)
 		return rc;
 	if (root.generation > v->super.generation)
 		return fs_btrfs_bad_item(ROOT_TREE, item, e, "of a generation that is to come");
-	switch (item->key.objectid) {
-	case BTRFS_EXTENT_TREE:
-		v->extent_root = root;
-		break;
-	case BTRFS_DEV_TREE:
-		v->dev_root = root;
-		break;
-	case BTRFS_FREE_SPACE_TREE:
-		v->space_root = root;
-		break;
-	case BTRFS_BLOCK_GROUP_TREE:
-		v->group_root = root;
-		break;
-	default:
-		break;
-	}
+	note_root(v, &item->key, &root);
 	/* What is being deleted, and relocation's own trees, may be half gone. */
 	if (get_le32(item->data + ROOT_REFS) == 0 || item->key.objectid == BTRFS_RELOC_TREE)
 		return 0;
@@ -111,7 +107,10 @@ static int read_all(struct fs_btrfs *v, struct err *e)
 	return rc < 0 ? rc : fs_btrfs_super_recheck(v, e);
 }
 
-/* Superblocks stay, whatever chunk they lie in, and the first MiB with them. */
+/*
+ * Superblocks stay, whatever chunk they lie in. So does the first MiB: it is left to boot loaders,
+ * and only very old file systems have a chunk there.
+ */
 static int keep_supers(struct map *m, struct err *e)
 {
 	int rc = map_set(m, 0, MIB, MAP_DATA, e);

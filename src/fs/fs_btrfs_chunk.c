@@ -20,9 +20,6 @@
 /* 1 PiB in chunks of 1 GiB. */
 #define CHUNKS_MAX ((size_t)1 << 20)
 
-/* The first MiB belongs to boot loaders: nothing is allocated there ([BTRFS] "DEV_EXTENT"). */
-#define RESERVED_BYTES MIB
-
 /* [UAPI] struct btrfs_dev_replace_item, replace_state: never started, finished, cancelled. */
 #define REPLACE_STATE_END 40
 #define REPLACE_STARTED 1
@@ -264,9 +261,7 @@ struct dev_walk {
 
 static int add_gap(struct dev_walk *w, uint64_t end, struct err *e)
 {
-	uint64_t from = max_u64(w->end, RESERVED_BYTES);
-
-	return end > from ? fs_runs_add(&w->v->free, from, end - from, e) : 0;
+	return end > w->end ? fs_runs_add(&w->v->free, w->end, end - w->end, e) : 0;
 }
 
 /* The stripe of c that this extent is, or -1; each is met once. */

@@ -17,6 +17,7 @@
 
 #include "base/mem.h"
 #include "btrfs_helper.h"
+#include "device/dev_ops.h"
 
 #define SUPER 65536
 #define SUPER_2 (64 * MIB)
@@ -538,6 +539,96 @@ static void test_log_trees(void **state)
 	volume = saved;
 }
 
+/*
+ * LESSONS 23: the chunk tree's block, of which nothing is left in the extent tree: an extent of the
+ * same size stands elsewhere, so that all sums are right. Without a free space tree only the look at
+ * what was read finds it.
+ */
+static void test_tree_block_in_no_extent(void **state)
+{
+	struct btrfs_volume saved = volume;
+	uint64_t chunk_root, at, generation;
+	struct map *m;
+	unsigned moved = 0;
+	struct fs_report r;
+	struct err e;
+
+	(void)state;
+	btrfs_make("bare", "72M", "-n 4096 -m single -R ^free-space-tree");
+	btrfs_open(&volume, "bare");
+	m = btrfs_map(&volume, &r, &e);
+	assert_non_null(m);
+	map_free(m);
+	chunk_root = get_le64(volume.bytes + SUPER + 0x58);
+	generation = get_le64(volume.bytes + btrfs_block(&volume, EXTENT, 0) + 0x50);
+	for (at = MIB; at + 4096 <= volume.len; at += 4096) {
+		const uint8_t *old = volume.bytes + at;
+		uint8_t b[4096];
+
+		if (memcmp(old + 0x20, volume.bytes + SUPER + 0x20, 16) != 0 || old[0x64] != 0 ||
+			get_le64(old + 0x58) != EXTENT || get_le64(old + 0x50) != generation)
+			continue;
+		memcpy(b, old, sizeof(b));
+		for (uint32_t i = 0; i < get_le32(b + 0x60); i++) {
+			uint8_t *key = b + HEADER + (size_t)i * 25;
+
+			if (get_le64(key) != chunk_root || key[8] != 169)
+				continue;
+			put_le64(key, chunk_root + 8 * 4096); /* free, and in the same chunk */
+			moved++;
+		}
+		btrfs_put(&volume, at, b, sizeof(b), true);
+	}
+	assert_int_equal(moved, 1);
+	assert_refused("is in no extent", "chunk tree");
+	btrfs_close(&volume);
+	volume = saved;
+}
+
+/* A device that commits a new superblock as soon as anything else was read. */
+struct busy {
+	struct dev dev;
+	struct dev *under;
+	uint8_t newer[SUPER_BYTES];
+};
+
+static int busy_read(struct dev *d, uint64_t off, void *buf, size_t len, struct err *e)
+{
+	struct busy *b = (struct busy *)d;
+
+	if (off != SUPER)
+		assert_int_equal(dev_write(b->under, SUPER, b->newer, SUPER_BYTES, NULL), 0);
+	return dev_read(b->under, off, buf, len, e);
+}
+
+static void busy_close(struct dev *d)
+{
+	dev_fini(d);
+}
+
+static void test_change_while_reading(void **state)
+{
+	static const struct dev_ops ops = {
+		.kind = "busy",
+		.any_align = true,
+		.read = busy_read,
+		.close = busy_close,
+	};
+	struct btrfs_volume saved = volume;
+	struct busy busy = { .under = volume.dev };
+
+	(void)state;
+	assert_int_equal(dev_init(&busy.dev, &ops, "busy", NULL), 0);
+	busy.dev.info.size_bytes = volume.len;
+	memcpy(busy.newer, volume.bytes + SUPER, SUPER_BYTES);
+	volume.dev = &busy.dev;
+	assert_good_again();	/* the same once more is no change */
+	busy.newer[0x12b] ^= 1; /* the label */
+	assert_refused("changed while it was read", "a commit meanwhile");
+	dev_close(&busy.dev);
+	volume = saved;
+}
+
 /* ---- Sweeps ------------------------------------------------------------------------------ */
 
 /* Taken or refused; but what is taken is never another map than the true one. */
@@ -661,6 +752,8 @@ int main(void)
 		cmocka_unit_test_setup(test_block_group_tree, fresh),
 		cmocka_unit_test_setup(test_free_space_bitmap, fresh),
 		cmocka_unit_test_setup(test_log_trees, fresh),
+		cmocka_unit_test_setup(test_tree_block_in_no_extent, fresh),
+		cmocka_unit_test_setup(test_change_while_reading, fresh),
 		cmocka_unit_test_setup(test_sweep_superblock, fresh),
 		cmocka_unit_test_setup(test_sweep_trees, fresh),
 	};
