@@ -3,8 +3,9 @@
  *
  * Btrfs never gives away what the last superblock leads to: a commit writes new tree blocks into
  * free space, then the superblock that leads to them, and space freed by it is not used again
- * before. (Data of files without copy on write is overwritten, but stays where it is.) So the file system on the disk is consistent at any instant, mounted or not, and it is
- * enough to keep what its superblock leads to:
+ * before. (Data of files without copy on write is overwritten, but stays where it is.) So the file
+ * system on the disk is consistent at any instant, mounted or not, and it is enough to keep what
+ * its superblock leads to:
  *
  *   data in the map                        from
  *   the first MiB                          boot loaders, and the first superblock

@@ -357,6 +357,16 @@ check_grep 'EXTENT_DATA_REF [0-9]' <(btrfs inspect-internal dump-tree -t extent 
 same "$LOOP" 'a block device, resized'
 exact "$W/fs" 'resized'
 
+# Moved to a larger device, which is then no larger to the file system.
+truncate -s 600M "$W/fs2"
+old=$LOOP
+loop_of "$W/fs2"
+mount "$old" "$mnt"
+btrfs replace start -B 1 "$LOOP" "$mnt" >"$TMP/out" 2>&1
+umount "$mnt"
+same "$LOOP" 'a device that replaced another'
+exact "$W/fs2" 'a device that replaced another'
+
 # Converted from single to DUP and back, interrupted in the middle: two profiles at the same time.
 make_fs 500M -m single
 mount -o loop "$W/fs" "$mnt"

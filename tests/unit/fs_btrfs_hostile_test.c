@@ -459,6 +459,43 @@ static void test_free_space_bitmap(void **state)
 	volume = saved;
 }
 
+/*
+ * A device that is being replaced, or one with the work suspended. The item that says so is made of
+ * the error statistics, which the kernel leaves and which are as long.
+ */
+static void test_replace(void **state)
+{
+	static const bool refused[] = { false, true, false, false, true, true };
+	struct btrfs_volume saved = volume;
+	struct fs_report r;
+	struct err e;
+
+	(void)state;
+	btrfs_open(&volume, "aged");
+	for (uint8_t i = 0; i < COUNT_OF(refused); i++) {
+		uint64_t at = btrfs_block(&volume, DEV, 0);
+		uint8_t b[BLOCK_MAX];
+		size_t head, data;
+
+		memcpy(b, volume.bytes + at, volume.node_bytes);
+		data = btrfs_item(b, 249, 0, &head);
+		b[head + 8] = 250;
+		b[data + 32] = i;
+		btrfs_put(&volume, at, b, volume.node_bytes, true);
+		if (refused[i]) {
+			assert_refused("a device is being replaced", "state");
+		} else {
+			struct map *m = btrfs_map(&volume, &r, &e);
+
+			if (m == NULL)
+				fail_msg("state %u: %s", i, e.msg);
+			map_free(m);
+		}
+	}
+	btrfs_close(&volume);
+	volume = saved;
+}
+
 /* Edit one block of a log tree in every way that must be refused; returns its file extents. */
 static unsigned edit_log_block(uint64_t at)
 {
@@ -751,6 +788,7 @@ int main(void)
 		cmocka_unit_test_setup(test_block_group_counts, fresh),
 		cmocka_unit_test_setup(test_block_group_tree, fresh),
 		cmocka_unit_test_setup(test_free_space_bitmap, fresh),
+		cmocka_unit_test_setup(test_replace, fresh),
 		cmocka_unit_test_setup(test_log_trees, fresh),
 		cmocka_unit_test_setup(test_tree_block_in_no_extent, fresh),
 		cmocka_unit_test_setup(test_change_while_reading, fresh),
