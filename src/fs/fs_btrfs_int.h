@@ -23,7 +23,7 @@
 #define BTRFS_KEY_BYTES 17
 #define BTRFS_MAX_LEVEL 7
 
-/* Superblocks keep this much to themselves, wherever they lie (Linux: btrfs_exclude_super). */
+/* Superblocks keep this much to themselves, wherever they lie (Linux: exclude_super_stripes). */
 #define BTRFS_SUPER_STRIPE_BYTES (64 * KIB)
 
 /* Trees by number ([BTRFS] "Reserved objectids"). */

@@ -19,7 +19,7 @@ make() { # NAME SIZE OPTIONS...
 	rm -f "$1"
 	truncate -s "$2" "$1"
 	# shellcheck disable=SC2086
-	mkfs.btrfs -q -f $id --rootdir tree "${@:3}" "$1" >/dev/null 2>&1
+	"${MKFS:-mkfs.btrfs}" -q -f $id --rootdir tree "${@:3}" "$1" >/dev/null 2>&1
 }
 
 # Everything but the first superblock and the blocks of the trees that the map reads becomes zeros.
@@ -78,6 +78,11 @@ make no-space-tree 20M --mixed -n 4096 -m single -d single -R ^free-space-tree \
 seed no-space-tree
 make nodes-16k 48M -m single
 seed nodes-16k
+# Debian 12's mkfs.btrfs can't make it: MKFS_BTRFS=PROGRAM names a newer one.
+if [ -n "${MKFS_BTRFS:-}" ]; then
+	MKFS=$MKFS_BTRFS make block-group-tree 48M -m single -n 4096 -O block-group-tree
+	seed block-group-tree
+fi
 
 # Extents enough for a tree of two levels, then a log.
 make log 48M -m single -n 4096

@@ -578,8 +578,8 @@ static void test_log_trees(void **state)
 
 /*
  * LESSONS 23: the chunk tree's block, of which nothing is left in the extent tree: an extent of the
- * same size stands elsewhere, so that all sums are right. Without a free space tree only the look at
- * what was read finds it.
+ * same size stands elsewhere, so that all sums are right. Without a free space tree only the look
+ * at what was read finds it.
  */
 static void test_tree_block_in_no_extent(void **state)
 {
