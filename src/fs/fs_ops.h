@@ -22,6 +22,7 @@ struct fs_ops {
 	const char *reason;
 };
 
+extern const struct fs_ops fs_btrfs;
 extern const struct fs_ops fs_ext;
 extern const struct fs_ops fs_f2fs;
 extern const struct fs_ops fs_exfat;

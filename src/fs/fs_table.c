@@ -85,6 +85,7 @@ static const struct fs_ops packed = {
 
 const struct fs_ops *const fs_table[] = {
 	/* with a map */
+	&fs_btrfs,
 	&fs_ext,
 	&fs_f2fs,
 	&fs_exfat,
