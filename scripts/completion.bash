@@ -16,12 +16,12 @@ _imgtool() {
 		esac
 	done
 	if [ -z "$command" ]; then
-		words="list image verify info restore export-raw export-range repair backup-disk verify-set dump-pt run repl help --help --verbose --version"
+		words="list image verify info restore export-raw export-range repair backup-disk verify-set dump-pt restore-set restore-physical clone run repl help --help --verbose --version"
 		COMPREPLY=($(compgen -W "$words" -- "$current"))
 		return
 	fi
 	case $command:$previous in
-	help:help) [[ $current == -* ]] || words="list image verify info restore export-raw export-range repair backup-disk verify-set dump-pt run repl help" ;;
+	help:help) [[ $current == -* ]] || words="list image verify info restore export-raw export-range repair backup-disk verify-set dump-pt restore-set restore-physical clone run repl help" ;;
 	image:--hash) words="xxh3-128 sha256" ;;
 	image:--verify) words="none quick full" ;;
 	image:--on-read-error) words="abort zero" ;;
@@ -32,7 +32,12 @@ _imgtool() {
 	backup-disk:--hash) words="xxh3-128 sha256" ;;
 	backup-disk:--verify) words="none quick full" ;;
 	backup-disk:--on-read-error) words="abort zero" ;;
-	*:--block-size | *:--chunk-size | *:--created | *:--device | *:--in | *:--length | *:--level | *:--log-file | *:--max-throughput | *:--name | *:--offset | *:--out | *:--out-dir | *:--parallel | *:--pipeline-depth | *:--read-retries | *:--sample | *:--sector-size | *:--seed | *:--set-dir | *:--stall-timeout | *:--uuid | *:--volumes | *:--yes-destroy)
+	restore-set:--on-read-error) words="abort zero" ;;
+	restore-physical:--on-read-error) words="abort zero" ;;
+	restore-physical:--free) words="leave discard zero" ;;
+	clone:--on-read-error) words="abort zero" ;;
+	clone:--free) words="leave discard zero" ;;
+	*:--block-size | *:--chunk-size | *:--created | *:--device | *:--from | *:--in | *:--length | *:--level | *:--log-file | *:--max-throughput | *:--name | *:--offset | *:--out | *:--out-dir | *:--out-raw | *:--parallel | *:--partition | *:--pipeline-depth | *:--read-retries | *:--sample | *:--sector-size | *:--seed | *:--set-dir | *:--size | *:--stall-timeout | *:--to | *:--undo-dir | *:--uuid | *:--volumes | *:--yes-destroy)
 		return ;; # a file, or what only the user knows
 	esac
 	if [ -n "$words" ]; then
@@ -46,13 +51,16 @@ _imgtool() {
 	image) words="--device --out --name --used-only --all-blocks --chunk-size --block-size --level --hash --verify --parallel --pipeline-depth --max-throughput --stall-timeout --write-through --on-read-error --read-retries --resume --force --dry-run --auto-tune --created --uuid --volumes --out-dir --json --quiet --log-file --verbose --help" ;;
 	verify) words="--in --quick --sample --seed --parallel --pipeline-depth --max-throughput --stall-timeout --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	info) words="--in --chunks --json --verbose --help" ;;
-	restore) words="--in --out --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --free --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
+	restore) words="--in --set-dir --out --partition --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --free --only-changed --verify-after --undo-dir --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	export-raw) words="--in --out --offset --length --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	export-range) words="--in --offset --length --on-read-error --json --log-file --verbose --help" ;;
 	repair) words="--in --out --force --json --quiet --log-file --verbose --help" ;;
 	backup-disk) words="--device --set-dir --sector-size --unallocated --used-only --all-blocks --chunk-size --block-size --level --hash --verify --parallel --pipeline-depth --max-throughput --stall-timeout --write-through --on-read-error --read-retries --resume --force --dry-run --auto-tune --created --uuid --json --quiet --log-file --verbose --help" ;;
 	verify-set) words="--set-dir --quick --sample --seed --parallel --pipeline-depth --max-throughput --stall-timeout --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	dump-pt) words="--device --sector-size --json --verbose --help" ;;
+	restore-set) words="--set-dir --out-raw --size --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --verify-after --new-guids --grow-last --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
+	restore-physical) words="--set-dir --device --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --free --only-changed --verify-after --new-guids --grow-last --undo-dir --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
+	clone) words="--from --to --sector-size --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --read-retries --free --verify-after --new-guids --grow-last --undo-dir --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	run) words="--dry-run --json --quiet --log-file --verbose --help" ;;
 	repl) words="--verbose --help" ;;
 	help) words="--verbose --help" ;;

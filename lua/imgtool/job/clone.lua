@@ -115,6 +115,12 @@ local function decide(c, o)
   local job = c.job
   local target = facts.restore_target(job.target, { job.source }, job.undo_dir)
   target.holds_what, target.is_what = 'the source', 'the source itself'
+  for _, name in ipairs { 'free', 'undo_dir' } do
+    if job.given[name] and target.type ~= 'block' then
+      fail.raise('usage', '%s has no meaning: %s is no block device', name:gsub('_', '-'),
+        job.target)
+    end
+  end
   if target.type ~= 'block' then
     target.size_bytes, target.logical_bytes = o.dev:size(), o.found.sector_bytes
   end
