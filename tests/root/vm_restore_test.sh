@@ -100,7 +100,7 @@ check_grep 'its ntfs file system has grown, too' "$TMP/out" 'ntfs: says so'
 volume=$(ntfsresize -if /dev/vdb2 2>/dev/null | awk '/^Current volume size/ { print $4 }')
 [ "$volume" -gt 160000000 ] && ok 'ntfs: the volume is larger' ||
 	nok 'ntfs: the volume is larger' "$volume"
-check_eq "$(ntfscat /dev/vdb2 program | sha256sum)" "$(cat /mnt/sets/program.sum)" \
+check_eq "$(ntfscat -f /dev/vdb2 program | sha256sum)" "$(cat /mnt/sets/program.sum)" \
 	'ntfs: its file is there'
 
 # A partition in use: refused before; and a table that can't be read again is said.
