@@ -212,7 +212,7 @@ int disk_edit_compare(const struct disk_edit *t, struct dev *d, struct err *e)
 		rc = dev_read(d, p->off, there, p->len, e);
 		if (rc == 0 && memcmp(there, p->bytes, p->len) != 0)
 			rc = err_set(e, ERR_TARGET, 0,
-				"%s does not hold the partition table that was written, at %" PRIu64,
+				"%s does not hold the table that was written, at %" PRIu64,
 				dev_name(d), p->off);
 		free(there);
 	}

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "pipeline/hole.h"
 #include "pipeline/mapped.h"
+#include "pipeline/target_hole.h"
 
 /* Blocks of a run without data: a unit of cancel and progress only. */
 #define RUN_BLOCKS 1024

@@ -1,6 +1,6 @@
 /*
- * The engine that capture, restore, verify and compare share: one reader thread that plans tickets and keeps
- * reads in flight, workers that compress or decompress, and one ordered end that takes the tickets
+ * The engine that all kinds of job share: one reader thread that plans tickets and keeps reads in
+ * flight, workers that compress or decompress, and one ordered end that takes the tickets
  * back in their order. A kind of job embeds `struct job`, fills in `struct job_ops`, and never
  * touches a thread.
  *

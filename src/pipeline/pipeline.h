@@ -1,7 +1,8 @@
 /*
  * Jobs that move bytes: capture (device and map to image), restore (image to device), verify
- * (image), compare (device against image), clone (device to device). A job has its own threads; the caller starts it, waits with a timeout, takes progress
- * snapshots, changes settings, pauses or cancels it, and closes it.
+ * (image), compare (device against image), clone (device to device). A job has its own threads; the
+ * caller starts it, waits with a timeout, takes progress snapshots, changes settings, pauses or
+ * cancels it, and closes it.
  *
  *	reader -> ring of block slots -> N workers -> one ordered writer
  *
@@ -161,7 +162,10 @@ void job_cancel(struct job *j, bool after_chunk);
 int job_wait(struct job *j, int timeout_ms, struct err *e);
 bool job_stalled(struct job *j);
 
-/* What went wrong block by block (verify, compare, restore with zero); i < count. Valid after the end. */
+/*
+ * What went wrong block by block (verify, compare, restore with zero); i < count. Valid after the
+ * end.
+ */
 struct job_loss {
 	uint64_t off, len; /* source */
 	uint64_t file_off;

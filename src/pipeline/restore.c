@@ -26,7 +26,7 @@
 
 #include "base/mem.h"
 #include "pipeline/against.h"
-#include "pipeline/hole.h"
+#include "pipeline/target_hole.h"
 
 struct restore_job {
 	struct job base;

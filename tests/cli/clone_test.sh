@@ -42,6 +42,8 @@ check 'its file system is whole' e2fsck -fn "$out"
 small() { (trap "" XFSZ && ulimit -f 8000 && exec "$IMGTOOL" clone "$disk" "$TMP/small.img"); }
 check_status 6 'a target that is full' small
 check_fails 'R7: it does not get its name' test -e "$TMP/small.img"
+check_status 2 '--free for a file' "$IMGTOOL" clone --force --free zero "$disk" "$out"
+check_status 2 '--undo-dir for a file' "$IMGTOOL" clone --force --undo-dir "$TMP" "$disk" "$out"
 make_disk "$TMP/4k.img" gpt 4096
 check '--sector-size' "$IMGTOOL" clone -q --force --sector-size 4096 "$TMP/4k.img" "$out"
 check_eq "$(dump_of "$out" 4096 | sed "s|${out##*/}|x|")" \

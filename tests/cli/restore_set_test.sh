@@ -24,7 +24,8 @@ for kind in gpt dos; do
 		check_grep '^  read back: OK' "$TMP/out" "$what: --verify-after says so"
 		same_file "$out" "$want" "$what: what zstd and dd put together"
 		check_eq "$(dump_of "$out" $sector | sed "s|${out##*/}|x|")" \
-			"$(dump_of "$disk" $sector | sed "s|${disk##*/}|x|")" "$what: the same table"
+			"$(dump_of "$disk" $sector | sed "s|${disk##*/}|x|")" \
+			"$what: the same table"
 	done
 done
 check_fails 'R7: nothing incomplete is left' test -e "$out.partial"
@@ -56,8 +57,8 @@ check_status 3 'no set' "$IMGTOOL" restore-set "$TMP" "$TMP/none.img"
 	"$out" >"$TMP/events"
 check_eq "$(last_progress "$TMP/events" '[.workers, .depth, .max_bytes_per_s]')" \
 	'[3,7,524288000]' '--parallel, --pipeline-depth and --max-throughput are in force'
-check_eq "$(events restore-set <"$TMP/events" | jq -c '[.length, .partitions, .table]')" \
-	'[100663296,4,"gpt"]' 'the answer as an object'
+check_eq "$(events restore-set <"$TMP/events" | jq -c '[.length, .partitions, .table, .losses]')" \
+	'[100663296,4,"gpt",[]]' 'the answer as an object'
 
 # ---- Sets that are damaged or lie: nothing is written ----
 spoiled() { # DESC PATTERN
@@ -76,6 +77,9 @@ spoiled 'another image under the name' 'part-4'
 spoil
 sed -i 's/"start_bytes":1048576/"start_bytes":1049088/' "$TMP/bad/backup.manifest.json"
 spoiled 'a manifest that moves a partition' 'start'
+spoil
+sed -i 's/"logical_bytes":512/"logical_bytes":4096/' "$TMP/bad/backup.manifest.json"
+spoiled 'a manifest with other sectors' 'sectors of 4096 bytes'
 spoil
 offset=$("$IMGTOOL" repl "$TMP/bad/part-1.img.zst" <<'LUA'
 for _, x in ipairs(img:chunk(0).entries) do if x.kind == 'data' then e = x end end
@@ -108,10 +112,11 @@ check_eq "$(sfdisk -J "$out" | jq -c '.partitiontable.partitions[3] | [.start, .
 check '--grow-last, MBR' "$IMGTOOL" restore-set -q --force --size 200M --grow-last "$set2" "$out"
 check_grep 'No errors detected' <(sfdisk --verify "$out" 2>&1) 'sfdisk takes it'
 check_eq "$(sfdisk -J "$out" | jq -c '[.partitiontable.partitions[] | [.start + .size]]')" \
-	'[[34816],[118784],[409600],[147456],[409600]]' 'the logical partition and its container grew'
+	'[[34816],[118784],[409600],[147456],[409600]]' \
+	'the logical partition and its container grew'
 check_status 9 'R4: a smaller one where used space does not fit' "$IMGTOOL" restore-set --force \
 	--size 95M "$set" "$out"
-check_grep 'is too small: 99614720 bytes; the source has 100663296, and needs 100[0-9]* \(used space' \
+check_grep 'too small: 99614720 bytes; the source has 100663296, and needs 100[0-9]* \(used space' \
 	"$TMP/err" 'with the numbers'
 dd if=/dev/zero of="$disk" bs=1 count=4 seek=$(((96 << 20) - 40000)) conv=notrunc status=none
 "$IMGTOOL" backup-disk -q --force "$disk" "$TMP/tail"
@@ -156,8 +161,8 @@ for which in 1 'root fs' Root "$(sfdisk -J "$want" | jq -r .partitiontable.parti
 done
 check_status 3 'no such partition' "$IMGTOOL" restore --set-dir "$set" --partition 9 "$out"
 check_status 2 'a container' "$IMGTOOL" restore --set-dir "$set2" --partition 3 "$TMP/none.img"
-check_status 2 '--partition without --set-dir' "$IMGTOOL" restore --partition 1 "$set/disk.img.zst" \
-	"$TMP/none.img"
+check_status 2 '--partition without --set-dir' "$IMGTOOL" restore --partition 1 \
+	"$set/disk.img.zst" "$TMP/none.img"
 check_status 2 '--set-dir without --partition' "$IMGTOOL" restore --set-dir "$set" "$TMP/none.img"
 check_status 2 '--set-dir and an image' "$IMGTOOL" restore --set-dir "$set" --partition 1 \
 	--in "$set/disk.img.zst" "$TMP/none.img"

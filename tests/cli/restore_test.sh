@@ -72,6 +72,24 @@ small() { (trap "" XFSZ && ulimit -f 2000 && exec "$IMGTOOL" restore "$img" "$TM
 check_status 6 'a target that is full' small
 check_fails 'R7: it does not get its name' test -e "$TMP/small.raw"
 
+# ---- Only what changed, and read back ----
+check '--verify-after' "$IMGTOOL" restore --force --verify-after "$img" "$out"
+check_grep '^  read back: OK, ' "$TMP/out" 'says so'
+printf 'x' | dd of="$out" bs=1 seek=1100 conv=notrunc status=none
+printf 'x' | dd of="$out" bs=1 seek=60000000 conv=notrunc status=none
+inode=$(stat -c %i "$out")
+check '--only-changed' "$IMGTOOL" restore --force --only-changed --verify-after "$img" "$out"
+check_grep ' were there already, and were not written' "$TMP/out" 'says how much was saved'
+same_file "$out" "$TMP/expected" 'the file is what zstd restores'
+check_eq "$(stat -c %i "$out")" "$inode" 'it is the same file, changed in place'
+check_eq "$("$IMGTOOL" restore --json --force --only-changed "$img" "$out" | events restore |
+	jq '.data_bytes + .zero_bytes + .free_bytes - .same_bytes')" 0 'a second time all is there'
+check_status 9 'R8: --only-changed of an existing file needs --force' "$IMGTOOL" restore \
+	--only-changed "$img" "$out"
+check_status 9 '--only-changed of none' "$IMGTOOL" restore --only-changed "$img" "$TMP/none.raw"
+check_grep 'nothing to compare with' "$TMP/err" 'why'
+check_status 2 '--undo-dir for a file' "$IMGTOOL" restore --force --undo-dir "$TMP" "$img" "$out"
+
 # ---- A damaged image ----
 cp "$img" "$TMP/bad.zst"
 read -r file_offset offset \

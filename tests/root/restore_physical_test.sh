@@ -14,9 +14,8 @@ target() {
 	rm -f "$TMP/$1"
 	head -c 3M /dev/urandom >"$TMP/$1"
 	truncate -s "$2" "$TMP/$1"
-	tail -c 1500000 "$TMP/$1" >/dev/null
-	head -c 1M /dev/urandom | dd of="$TMP/$1" bs=1M seek=$(($(stat -c %s "$TMP/$1") / 1048576 - 1)) \
-		conv=notrunc status=none
+	head -c 1M /dev/urandom | dd of="$TMP/$1" bs=1M conv=notrunc status=none \
+		seek=$(($(stat -c %s "$TMP/$1") / 1048576 - 1))
 	loop_of "$TMP/$1" "${@:3}"
 }
 physical() { "$IMGTOOL" restore-physical "$@"; }
@@ -66,13 +65,15 @@ done
 first=$(find "$undo" -mindepth 1 -maxdepth 1 | sort | head -n 1)
 last=$(find "$undo" -mindepth 1 -maxdepth 1 | sort | tail -n 1)
 cmp "$first/first.MiB" <(head -c 1M "$TMP/old") && cmp "$first/last.MiB" <(tail -c 1M "$TMP/old") &&
-	ok 'R4: --undo-dir has the first and last MiB' || nok 'R4: --undo-dir has the first and last MiB'
+	ok 'R4: --undo-dir has the first and last MiB' ||
+	nok 'R4: --undo-dir has the first and last MiB'
 check_eq "$(jq -r .name "$first/facts.json")" "$(name_of "$same")" 'and whose they are'
 check_fails 'a target without a table has no text of it' test -e "$first/table.sfdisk"
 check_grep 'name="ESP"' "$last/table.sfdisk" 'R4: the table as text'
 truncate -s 96M "$TMP/undone"
 check 'which sfdisk takes' sh -c "sfdisk -q '$TMP/undone' <'$last/table.sfdisk'"
-check_eq "$(sfdisk -d "$TMP/undone" | grep -o 'uuid=.*')" "$(sfdisk -d "$want" | grep -o 'uuid=.*')" \
+check_eq "$(sfdisk -d "$TMP/undone" | grep -o 'uuid=.*')" \
+	"$(sfdisk -d "$want" | grep -o 'uuid=.*')" \
 	'and makes the old partitions of'
 dd if="$last/first.MiB" of="$TMP/undone" conv=notrunc status=none
 dd if="$last/last.MiB" of="$TMP/undone" bs=1M seek=95 conv=notrunc status=none
@@ -116,8 +117,9 @@ cmp "$same" "$want" && ok 'and is complete' || nok 'and is complete'
 
 # ---- Confirmed on a terminal ----
 typed() { # TEXT
-	printf '%s\n' "$1" | setsid script -qefc "exec '$IMGTOOL' restore-physical --force '$set' '$same'" \
-		/dev/null >"$TMP/typed" 2>&1
+	printf '%s\n' "$1" |
+		setsid script -qefc "exec '$IMGTOOL' restore-physical --force '$set' '$same'" \
+			/dev/null >"$TMP/typed" 2>&1
 }
 check_status 9 'R4: anything else typed stops it' typed no
 check_grep "Type $(name_of "$same") to go on" "$TMP/typed" 'it was asked for'
@@ -128,8 +130,8 @@ check_grep "would be overwritten \(--yes-destroy $(name_of "$same") allows it\)"
 # ---- Larger ----
 target large 160M --partscan
 large=$LOOP
-check_status 9 'R4: a larger disk needs --force' physical --yes-destroy "$(name_of "$large")" "$set" \
-	"$large"
+check_status 9 'R4: a larger disk needs --force' physical --yes-destroy "$(name_of "$large")" \
+	"$set" "$large"
 # shellcheck disable=SC2046
 check 'a larger disk' physical --verify-after "$set" $(confirmed "$large")
 check_grep 'No problems found' <(sgdisk -v "$large") 'its GPT holds for sgdisk'
@@ -154,11 +156,11 @@ check_eq "$(sfdisk -J "$large" | jq .partitiontable.partitions[1].size)" $((153 
 if [ -n "$partitions" ]; then
 	check_grep 'its ext4 file system has grown, too' "$TMP/out" 'so is the file system'
 	check 'it is whole' e2fsck -fn "${large}p2"
-	[ "$(dumpe2fs -h "${large}p2" 2>/dev/null | awk '/^Block count/ { print $3 }')" -gt 30000 ] &&
-		ok 'and larger' || nok 'and larger'
+	blocks=$(dumpe2fs -h "${large}p2" 2>/dev/null | awk '/^Block count/ { print $3 }')
+	[ "$blocks" -gt 30000 ] && ok 'and larger' || nok 'and larger' "$blocks"
 else
-	check_grep 'its ext4 file system has its old size: the kernel shows no partition' "$TMP/out" \
-		'what is left to do'
+	check_grep 'its ext4 file system has its old size: the kernel shows no partition' \
+		"$TMP/out" 'what is left to do'
 	skip_case 'the file system has grown' 'no partitions on loop devices here'
 fi
 # shellcheck disable=SC2046
@@ -168,7 +170,8 @@ check_eq "$(ids "$large" | sort - <(ids "$want") | uniq -d)" '' 'no GUID is an o
 # shellcheck disable=SC2046
 check 'clone to a disk' "$IMGTOOL" clone --verify-after --free zero "$want" $(confirmed "$large")
 check_grep '^  read back: OK' "$TMP/out" '--verify-after says so'
-cmp -n $((94 << 20)) -i 1048576 "$large" "$want" && ok 'it has the content' || nok 'it has the content'
+cmp -n $((94 << 20)) -i 1048576 "$large" "$want" && ok 'it has the content' ||
+	nok 'it has the content'
 check_grep 'No problems found' <(sgdisk -v "$large") 'and a whole GPT'
 # shellcheck disable=SC2046
 check_status 9 'R5: the source of a clone is not its target' "$IMGTOOL" clone "$large" \
@@ -188,7 +191,8 @@ refused() {
 	check_eq "$(sha256sum <"$file")" "$before" "$desc: not one byte has changed"
 }
 all() { # DEVICE: each way to restore something to it
-	restore_args=(restore --force --yes-destroy "$(name_of "$1")" --set-dir "$set" --partition 1 "$1")
+	restore_args=(restore --force --yes-destroy "$(name_of "$1")" --set-dir "$set"
+		--partition 1 "$1")
 	physical_args=(restore-physical --force --yes-destroy "$(name_of "$1")" "$set" "$1")
 	clone_args=(clone --force --yes-destroy "$(name_of "$1")" "$want" "$1")
 }
@@ -254,16 +258,16 @@ check_eq "$(sha256sum <"$TMP/m6")" "$before" 'not one byte has changed'
 
 target m7 64M
 refused R4 'is too small: 67108864 bytes; the source has 100663296, and needs' "$LOOP" "$TMP/m7" \
-	'a smaller disk' "$IMGTOOL" restore-physical --force --yes-destroy "$(name_of "$LOOP")" "$set" \
-	"$LOOP"
+	'a smaller disk' "$IMGTOOL" restore-physical --force --yes-destroy "$(name_of "$LOOP")" \
+	"$set" "$LOOP"
 target m8 96M --sector-size 4096
 refused R4 'has sectors of 4096 bytes, the source had 512' "$LOOP" "$TMP/m8" 'other sectors' \
 	"$IMGTOOL" restore-physical --force --yes-destroy "$(name_of "$LOOP")" "$set" "$LOOP"
-refused R4 "'nobody' is not its name" "$same" "$TMP/same" 'another name' "$IMGTOOL" restore-physical \
-	--force --yes-destroy nobody "$set" "$same"
+refused R4 "'nobody' is not its name" "$same" "$TMP/same" 'another name' "$IMGTOOL" \
+	restore-physical --force --yes-destroy nobody "$set" "$same"
 dd if="$TMP/want.dos" of="$same" bs=1M conv=fsync status=none
-refused R4 "is another disk: disk ID" "$same" "$TMP/same" 'another disk' "$IMGTOOL" restore-physical \
-	--yes-destroy "$(name_of "$same")" "$set" "$same"
+refused R4 "is another disk: disk ID" "$same" "$TMP/same" 'another disk' "$IMGTOOL" \
+	restore-physical --yes-destroy "$(name_of "$same")" "$set" "$same"
 cp -r "$set" "$TMP/bad"
 flip "$TMP/bad/part-3.img.zst" $(($(stat -c %s "$TMP/bad/part-3.img.zst") - 300))
 before=$(sha256sum <"$TMP/same")

@@ -180,7 +180,9 @@ function M.job(job)
   for _, field in ipairs(fields) do
     local value = job[field.name]
     if value == nil then
-      if schema.of(field.required, action) then return nil, ('job.%s: is missing'):format(field.name) end
+      if schema.of(field.required, action) then
+        return nil, ('job.%s: is missing'):format(field.name)
+      end
       checked[field.name] = field.default
     else
       checked.given[field.name] = true

@@ -1,6 +1,5 @@
 --- Copy a disk to another disk or a raw file, without an image between them: what its file systems
 --- use, by the same rules as a restore (docs/SAFETY.md). The source is opened read-only (R1).
-local capture = require 'imgtool.job.capture'
 local confirm = require 'imgtool.job.confirm'
 local device = require 'img.device'
 local disk = require 'img.disk'
@@ -10,6 +9,7 @@ local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local layout = require 'imgtool.policy.layout'
 local map = require 'img.map'
+local map_of = require 'imgtool.job.map'
 local restore = require 'imgtool.job.restore'
 local safety = require 'imgtool.policy.safety_disk'
 local set_open = require 'imgtool.job.set_open'
@@ -49,7 +49,8 @@ end
 
 -- The disk to copy, with its table.
 local function open_origin(job, report)
-  local o = setmetatable({ dev = facts.open_source(job.source), list = {} }, Origin)
+  local o = setmetatable({ dev = facts.open_source(job.source), list = {}, report = report },
+    Origin)
   local ok, message, code, trace = fail.catch(function()
     if job.sector_size then try(o.dev:set_sector_bytes(job.sector_size)) end
     o.identity = try(device.identity(o.dev))
@@ -115,6 +116,12 @@ local function decide(c, o)
   local job = c.job
   local target = facts.restore_target(job.target, { job.source }, job.undo_dir)
   target.holds_what, target.is_what = 'the source', 'the source itself'
+  for _, name in ipairs { 'free', 'undo_dir' } do
+    if job.given[name] and target.type ~= 'block' then
+      fail.raise('usage', '%s has no meaning: %s is no block device', name:gsub('_', '-'),
+        job.target)
+    end
+  end
   if target.type ~= 'block' then
     target.size_bytes, target.logical_bytes = o.dev:size(), o.found.sector_bytes
   end
@@ -139,7 +146,10 @@ local function piece_of(o, t, range, what, whole)
   if whole then
     piece.map = try(map.new(range.length, true))
   else
-    piece.map, piece.fs = capture.map_of({ mode = 'used_only' }, piece.source)
+    piece.map, piece.fs = map_of.of(piece.source, { mode = 'used_only' }, o.report)
+    if not piece.fs.used_only then
+      o.report:note(('all blocks of %s are taken: %s'):format(what, piece.fs.reason))
+    end
   end
   return piece
 end

@@ -1,6 +1,6 @@
 --- A disk or raw file that a whole disk is written to. Until the end it looks like nothing: a disk
---- has no partition table and a file its partial name, so that what was interrupted is not taken for
---- complete (docs/SAFETY.md, R4 and R7).
+--- has no partition table and a file its partial name, so that what was interrupted is not taken
+--- for complete (docs/SAFETY.md, R4 and R7).
 local device = require 'img.device'
 local disk = require 'img.disk'
 local facts = require 'imgtool.job.facts'

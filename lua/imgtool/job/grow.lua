@@ -1,5 +1,5 @@
---- Grow the file system of a partition that was extended, by its own tool. The disk must not be open
---- any more: the tools want the partition for themselves.
+--- Grow the file system of a partition that was extended, by its own tool. The disk must not be
+--- open any more: the tools want the partition for themselves.
 local device = require 'img.device'
 local fail = require 'imgtool.util.fail'
 local sys = require 'img.sys'

@@ -111,8 +111,8 @@ M.fields = {
   { name = 'out_dir', type = 'path', actions = actions('volumes'), required = true,
     option = '--out-dir', argname = 'DIR',
     doc = 'The directory of the images; it is made when it is not there.' },
-  { name = 'sector_size', type = 'size', actions = actions('backup-disk', 'clone'), option = '--sector-size',
-    argname = 'SIZE', min = 512, max = 64 * KiB, power_of_two = true,
+  { name = 'sector_size', type = 'size', actions = actions('backup-disk', 'clone'),
+    option = '--sector-size', argname = 'SIZE', min = 512, max = 64 * KiB, power_of_two = true,
     default_text = 'what the device says; of a file 512',
     doc = 'How long the sectors are of a disk that is in a file.' },
   { name = 'unallocated', type = 'boolean', actions = DISK, option = '--unallocated',
@@ -207,8 +207,8 @@ M.fields = {
     default = 'discard', choices = { 'leave', 'discard', 'zero' },
     doc = 'What becomes of free space on a block device: it stays as it is, is discarded where'
       .. ' the device can, or reads as zeros.' },
-  { name = 'only_changed', type = 'boolean', actions = actions('restore', 'restore-physical'), option = '--only-changed',
-    default = false,
+  { name = 'only_changed', type = 'boolean', actions = actions('restore', 'restore-physical'),
+    option = '--only-changed', default = false,
     doc = 'Read the target, and write only what differs; an existing file is changed in place,'
       .. ' under its partial name.' },
   { name = 'verify_after', type = 'boolean', actions = READ_BACK, option = '--verify-after',
@@ -223,13 +223,14 @@ M.fields = {
     doc = 'On a larger target, extend the last partition to its end, and on a disk the file system'
       .. ' in it where its own tool can (ext2, ext3, ext4, NTFS).' },
   { name = 'undo_dir', type = 'path', actions = RESTORE, option = '--undo-dir', argname = 'DIR',
-    default_text = '/var/lib/imgtool/undo for root, else ~/.local/state/imgtool/undo',
+    default_text = '/var/lib/imgtool/undo for root, else ~/.local/state/imgtool/undo;'
+      .. ' XDG_STATE_HOME changes both',
     doc = 'Where copies of the first and last MiB of a block device and of its partition table'
       .. ' are kept before it is written.' },
   { name = 'yes_destroy', type = 'text', actions = RESTORE, option = '--yes-destroy',
     argname = 'NAME',
     doc = 'Confirms that a block device may be overwritten: its kernel name (sdb), path, serial'
-      .. ' number or WWN.' },
+      .. ' number or WWN. On a terminal it can be typed instead.' },
   { name = 'force', type = 'boolean', actions = MAKES, option = '--force', default = false,
     doc = {
       image = 'Replace an existing image, or begin an incomplete one anew.',

@@ -1,5 +1,5 @@
---- Undo copies of what a restore overwrites: the first and last MiB of a device, its partition table
---- as text for sfdisk, and the facts, in a directory of their own (docs/SAFETY.md, R4).
+--- Undo copies of what a restore overwrites: the first and last MiB of a device, its partition
+--- table as text for sfdisk, and the facts, in a directory of their own (docs/SAFETY.md, R4).
 local device = require 'img.device'
 local disk = require 'img.disk'
 local fail = require 'imgtool.util.fail'

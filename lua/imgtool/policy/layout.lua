@@ -1,5 +1,5 @@
---- Where things lie on a disk that is put together from a set: pure arithmetic on ranges. A range is
---- offset and length in bytes.
+--- Where things lie on a disk that is put together from a set: pure arithmetic on ranges. A range
+--- is offset and length in bytes.
 local M = {}
 
 -- Sorted, and those that touch or overlap joined.

@@ -51,9 +51,9 @@ end
 -- read on a disk that counts otherwise.
 local function check_sectors(d, source, target)
   if target.logical_bytes == source.logical_bytes then return end
-  refuse(d, 'R4', nil, '%s has sectors of %d bytes, the source had %d: its partition table counts in'
-    .. ' sectors of the source (single partitions can be restored with --partition)', target.path,
-    target.logical_bytes, source.logical_bytes)
+  refuse(d, 'R4', nil, '%s has sectors of %d bytes, the source had %d: its partition table'
+    .. ' counts in sectors of the source (single partitions can be restored with --partition)',
+    target.path, target.logical_bytes, source.logical_bytes)
 end
 
 local function check_table(d, source, target, rules)
@@ -63,6 +63,10 @@ local function check_table(d, source, target, rules)
         refuse(d, 'R4', nil, '%s has no meaning: the source has no partition table',
           name:gsub('_', '-'))
       end
+    end
+    if target.logical_bytes ~= source.logical_bytes and not rules.force then
+      refuse(d, 'R4', 'force', '%s has sectors of %d bytes, the source had %d', target.path,
+        target.logical_bytes, source.logical_bytes)
     end
     return
   end
@@ -132,7 +136,7 @@ end
 --- partitions (what, start_bytes, size_bytes).
 --- target: as for safety.restore, and kind, disk_id, contents (lines), undo_dir, undo_on_target.
 ---@param facts {source: table, target: table}
----@param rules {force: boolean, yes_destroy: string?, free: string, new_guids: boolean, grow_last: boolean, any_disk: boolean?}
+---@param rules table force, yes_destroy, free, new_guids, grow_last, any_disk (a clone)
 ---@return {allowed: boolean, refusals: table[], warnings: string[], plan: string[]}
 function M.restore(facts, rules)
   local d, source, target = safety.decision(), facts.source, facts.target

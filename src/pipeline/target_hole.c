@@ -1,4 +1,4 @@
-#include "pipeline/hole.h"
+#include "pipeline/target_hole.h"
 
 #include "base/mem.h"
 

@@ -2,8 +2,8 @@
  * Holes on a target: what becomes of zeros and of free space where something is written to a device
  * (R9). Ordered end only.
  */
-#ifndef PIPELINE_HOLE_H
-#define PIPELINE_HOLE_H
+#ifndef PIPELINE_TARGET_HOLE_H
+#define PIPELINE_TARGET_HOLE_H
 
 #include "pipeline/engine.h"
 
