@@ -59,6 +59,8 @@ static enum take take_slot(struct job *j, bool block, struct slot **out, struct 
 	if (block)
 		j->progress.full_ns += clock_ns() - from;
 	if (t == TAKE_SLOT) {
+		/* Which may read a block table, and so may hang. */
+		j->reader_doing.what = "looks up the next block";
 		*out = engine_take_free(j, e);
 		if (*out != NULL)
 			(*out)->level = j->settings.level;
