@@ -46,7 +46,7 @@ _imgtool() {
 	restore) words="--in --out --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --free --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	export-raw) words="--in --out --offset --length --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	export-range) words="--in --offset --length --on-read-error --json --log-file --verbose --help" ;;
-	repair) words="--in --out --force --json --quiet --log-file --verbose --help" ;;
+	repair) words="--in --out --force --dry-run --json --quiet --log-file --verbose --help" ;;
 	run) words="--dry-run --json --quiet --log-file --verbose --help" ;;
 	repl) words="--verbose --help" ;;
 	help) words="--verbose --help" ;;

@@ -6,6 +6,8 @@
  */
 #include "format/recover.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,13 +24,19 @@ struct recover {
 	struct image_writer *w;
 	struct unpacker *u;
 	uint8_t *frame, *plain; /* block_bound and block bytes */
-	recover_lost_fn *lost;
-	void *user;
+	const struct recover_hooks *hooks;
 	struct recover_report *report;
 	/* The loss under way: adjacent ones are reported as one. */
 	uint64_t lost_off, lost_len, lost_file_off;
 	char why[sizeof(((struct err *)0)->msg)];
 };
+
+int recover_check_stop(const struct recover_hooks *hooks, const struct dev *in, struct err *e)
+{
+	if (hooks->stop == NULL || !hooks->stop(hooks->user))
+		return 0;
+	return err_set(e, ERR_CANCELLED, 0, "repair of %s cancelled", dev_name(in));
+}
 
 static void report_loss(struct recover *r)
 {
@@ -36,8 +44,8 @@ static void report_loss(struct recover *r)
 		return;
 	r->report->lost_ranges++;
 	r->report->lost_bytes += r->lost_len;
-	if (r->lost != NULL)
-		r->lost(r->user, r->lost_off, r->lost_len, r->lost_file_off, r->why);
+	if (r->hooks->lost != NULL)
+		r->hooks->lost(r->hooks->user, r->lost_off, r->lost_len, r->lost_file_off, r->why);
 	r->lost_len = 0;
 }
 
@@ -153,6 +161,9 @@ static int with_table(struct recover *r, const struct chunk_place *p, uint64_t n
 	for (uint32_t i = 0; rc == 0 && i < t.entries; i++) {
 		struct layout_entry x = layout_entry_at(&t, i);
 
+		rc = recover_check_stop(r->hooks, r->in, e);
+		if (rc < 0)
+			break;
 		rc = copy_entry(r, &t, &x, file_off, &next_bad, e);
 		file_off += x.stored;
 	}
@@ -214,6 +225,9 @@ static int without_table(struct recover *r, const struct chunk_place *p, uint64_
 	while (pos != 0 && image_writer_offset(r->w) < chunk_end) {
 		size_t n = (size_t)min_u64(bound, limit > pos ? limit - pos : 0), stored = 0;
 
+		rc = recover_check_stop(r->hooks, r->in, e);
+		if (rc < 0)
+			return rc;
 		err_set(&why, ERR_DAMAGED, 0, "its table is lost, and its frames end here");
 		if (n < 9 || dev_read(r->in, pos, r->frame, n, &why) < 0)
 			break;
@@ -273,7 +287,7 @@ static int recover_run(struct recover *r, struct dev *out, struct err *e)
 	if (rc == 0 && (r->frame == NULL || r->plain == NULL))
 		rc = err_nomem(e);
 	if (rc == 0)
-		rc = recover_find_chunks(r->in, &r->head, r->head_len, &places,
+		rc = recover_find_chunks(r->in, r->hooks, &r->head, r->head_len, &places,
 			&r->report->index_lost, e);
 	if (rc == 0)
 		rc = image_writer_new(out, &r->head, false, &r->w, e);
@@ -291,17 +305,33 @@ static int recover_run(struct recover *r, struct dev *out, struct err *e)
 	return rc;
 }
 
-int recover_image(struct dev *in, struct dev *out, recover_lost_fn *lost, void *user,
+/* What is written there is gone: for who only looks. */
+static int open_nowhere(struct dev **out, struct err *e)
+{
+	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_set_errno(e, ERR_TARGET, errno, "open /dev/null");
+	return dev_open_pipe(fd, "/dev/null", true, out, e);
+}
+
+int recover_image(struct dev *in, struct dev *out, const struct recover_hooks *hooks,
 	struct recover_report *report, struct err *e)
 {
-	struct recover r = { .in = in, .lost = lost, .user = user, .report = report };
+	struct recover r = { .in = in, .hooks = hooks, .report = report };
 	struct record head = { 0 };
-	int rc;
+	struct dev *nowhere = NULL;
+	int rc = 0;
 
 	memset(report, 0, sizeof(*report));
-	rc = recover_find_head(in, &r.head, &head, &r.head_len, &report->head_copied, e);
+	if (out == NULL)
+		rc = open_nowhere(&nowhere, e);
 	if (rc == 0)
-		rc = recover_run(&r, out, e);
+		rc = recover_find_head(in, hooks, &r.head, &head, &r.head_len,
+			&report->head_copied, e);
+	if (rc == 0)
+		rc = recover_run(&r, out != NULL ? out : nowhere, e);
 	free(head.frame);
+	dev_close(nowhere);
 	return rc;
 }

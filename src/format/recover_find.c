@@ -34,7 +34,8 @@ static int try_head(struct dev *in, enum record_type type, uint64_t pos, struct 
 }
 
 /* Look for the signature backwards from the end: the copy is among the last records. */
-static int find_copy(struct dev *in, struct layout_head *head, struct record *r, struct err *e)
+static int find_copy(struct dev *in, const struct recover_hooks *hooks, struct layout_head *head,
+	struct record *r, struct err *e)
 {
 	uint64_t end = dev_size(in);
 	uint8_t *window = malloc(WINDOW_BYTES + SIGNATURE_BYTES);
@@ -47,6 +48,10 @@ static int find_copy(struct dev *in, struct layout_head *head, struct record *r,
 		/* A little into the window behind: the signature may lie across the border. */
 		size_t n = (size_t)min_u64(end - from + SIGNATURE_BYTES, dev_size(in) - from);
 
+		if (recover_check_stop(hooks, in, e) < 0) {
+			rc = -ERR_CANCELLED;
+			break;
+		}
 		if (dev_read(in, from, window, n, e) < 0)
 			break;
 		for (size_t i = n; rc < 0 && i-- > SIGNATURE_AT;)
@@ -59,16 +64,18 @@ static int find_copy(struct dev *in, struct layout_head *head, struct record *r,
 	return rc;
 }
 
-int recover_find_head(struct dev *in, struct layout_head *head, struct record *r,
-	uint64_t *head_len, bool *copied, struct err *e)
+int recover_find_head(struct dev *in, const struct recover_hooks *hooks, struct layout_head *head,
+	struct record *r, uint64_t *head_len, bool *copied, struct err *e)
 {
 	int rc = try_head(in, REC_HEAD, 0, head, r, e);
 
 	*copied = false;
 	if (rc < 0 && e->code == ERR_DAMAGED) {
 		*copied = true;
-		rc = find_copy(in, head, r, e);
+		rc = find_copy(in, hooks, head, r, e);
 	}
+	if (rc == -ERR_CANCELLED)
+		return rc;
 	if (rc < 0)
 		return err_set(e, ERR_FORMAT, 0, "%s: neither HEAD nor a copy of it was found",
 			dev_name(in));
@@ -146,21 +153,23 @@ static void search_window(struct dev *in, const struct layout_head *head, const 
 }
 
 /* Every byte of the file. What can't be read is passed over: nothing can be found there. */
-static int search(struct dev *in, const struct layout_head *head, struct chunk_place *places,
-	struct err *e)
+static int search(struct dev *in, const struct recover_hooks *hooks,
+	const struct layout_head *head, struct chunk_place *places, struct err *e)
 {
 	uint8_t *window = malloc(WINDOW_BYTES + SIGNATURE_BYTES);
+	int rc = 0;
 
 	if (window == NULL)
 		return err_nomem(e);
-	for (uint64_t off = 0; off < dev_size(in); off += WINDOW_BYTES) {
+	for (uint64_t off = 0; rc == 0 && off < dev_size(in); off += WINDOW_BYTES) {
 		size_t n = (size_t)min_u64(WINDOW_BYTES + SIGNATURE_BYTES, dev_size(in) - off);
 
-		if (dev_read(in, off, window, n, NULL) == 0)
+		rc = recover_check_stop(hooks, in, e);
+		if (rc == 0 && dev_read(in, off, window, n, NULL) == 0)
 			search_window(in, head, window, n, off, places);
 	}
 	free(window);
-	return 0;
+	return rc;
 }
 
 /* A chunk begins where the one before it ends. */
@@ -173,8 +182,9 @@ static void join_places(struct chunk_place *places, uint64_t chunks, uint64_t he
 			places[i].chunk_pos = places[i - 1].table_pos + places[i - 1].table_len;
 }
 
-int recover_find_chunks(struct dev *in, const struct layout_head *head, uint64_t head_len,
-	struct chunk_place **places, bool *searched, struct err *e)
+int recover_find_chunks(struct dev *in, const struct recover_hooks *hooks,
+	const struct layout_head *head, uint64_t head_len, struct chunk_place **places,
+	bool *searched, struct err *e)
 {
 	uint64_t chunks = layout_chunk_count(head);
 	int rc = 0;
@@ -186,7 +196,7 @@ int recover_find_chunks(struct dev *in, const struct layout_head *head, uint64_t
 	*searched = from_index(in, head, head_len, *places, NULL) < 0;
 	if (*searched) {
 		memset(*places, 0, ((size_t)chunks + 1) * sizeof(**places));
-		rc = search(in, head, *places, e);
+		rc = search(in, hooks, head, *places, e);
 	}
 	if (rc < 0) {
 		free(*places);
