@@ -29,6 +29,7 @@
 #include <lua.h>
 
 #include "base/err.h"
+#include "codec/hash.h"
 
 /* ---- Handles ---- */
 
@@ -182,6 +183,10 @@ const struct layout_head *writer_head(const struct box *writer);
 struct job;
 void writer_set_job(struct box *writer, struct job *job);
 bool job_has_ended(struct job *job);
+
+/* The digest of a map that HEAD keeps (specification, section 9). */
+struct map;
+int map_digest(const struct map *m, uint8_t out[XXH3_BYTES], struct err *e);
 
 /* Registered by the modules that own them. */
 void writer_register(lua_State *L);

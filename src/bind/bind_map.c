@@ -210,6 +210,30 @@ static int m_encode(lua_State *L)
 	return 1;
 }
 
+/* No Lua in between: the encoding is malloc'ed. */
+int map_digest(const struct map *m, uint8_t out[XXH3_BYTES], struct err *e)
+{
+	uint8_t *bytes = NULL;
+	size_t len;
+
+	if (map_encode(m, &bytes, &len, e) < 0)
+		return -e->code;
+	hash_bytes(HASH_XXH3, bytes, len, out);
+	free(bytes);
+	return 0;
+}
+
+static int m_digest(lua_State *L)
+{
+	uint8_t digest[XXH3_BYTES];
+	struct err e;
+
+	if (map_digest(check_map(L, 1), digest, &e) < 0)
+		return luaL_error(L, "%s", e.msg);
+	push_hex(L, digest, sizeof(digest));
+	return 1;
+}
+
 static const luaL_Reg functions[] = {
 	{ "new", f_new },
 	{ "decode", f_decode },
@@ -230,6 +254,7 @@ static const luaL_Reg methods[] = {
 	{ "gaps", m_gaps },
 	{ "equal", m_equal },
 	{ "encode", m_encode },
+	{ "digest", m_digest },
 	{ "close", box_close_method },
 	{ NULL, NULL },
 };

@@ -107,19 +107,6 @@ static void read_head(const struct opts *o, struct layout_head *h)
 	h->text_len = (uint32_t)len;
 }
 
-/* The digest of section 9. No Lua in between: the encoding is malloc'ed. */
-static int digest_map(const struct map *m, uint8_t out[XXH3_BYTES], struct err *e)
-{
-	uint8_t *bytes = NULL;
-	size_t len;
-
-	if (map_encode(m, &bytes, &len, e) < 0)
-		return -e->code;
-	hash_bytes(HASH_XXH3, bytes, len, out);
-	free(bytes);
-	return 0;
-}
-
 /* Copy the head's text into a string that the handle on top of the stack keeps. */
 static void pin_text(lua_State *L, struct layout_head *h)
 {
@@ -151,7 +138,7 @@ int image_f_writer(lua_State *L)
 	pin_text(L, &w->head);
 	luaL_argcheck(L, map_size(box_check(L, 3, &box_map)->obj) == w->head.source_bytes, 3,
 		"a map of another size than source_bytes");
-	if (digest_map(box_check(L, 3, &box_map)->obj, w->head.map_digest, &e) < 0)
+	if (map_digest(box_check(L, 3, &box_map)->obj, w->head.map_digest, &e) < 0)
 		return bind_fail(L, &e);
 	file = box_check(L, 1, &box_device)->obj;
 	if (resume)

@@ -103,6 +103,7 @@ describe('img.image', function()
     local hashed = run('xxhsum -q -H2 ' .. encoded)
     if hashed:match('not found') then pending('xxhsum is not installed') end
     assert.equal(hashed:match('%x+'), digest)
+    assert.equal(digest, m:digest())
   end)
 
   it('opens again with the same facts', function()

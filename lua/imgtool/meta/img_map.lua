@@ -58,6 +58,9 @@ function Map:gaps(kind) end
 function Map:equal(other) end
 ---@return string
 function Map:encode() end
+---The digest that an image keeps of its map.
+---@return string
+function Map:digest() end
 function Map:close() end
 
 return map
