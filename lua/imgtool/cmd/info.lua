@@ -4,6 +4,7 @@ local device = require 'img.device'
 local fail = require 'imgtool.util.fail'
 local image = require 'img.image'
 local json = require 'imgtool.util.json'
+local stored = require 'imgtool.job.stored'
 local text = require 'imgtool.report.text'
 
 local M = {
@@ -25,11 +26,9 @@ local try = fail.try
 ---@return table
 function M.gather(opened, path)
   local facts = opened:facts()
-  local meta = json.decode(facts.meta)
-  local result = type(meta) == 'table' and meta.result
-  if type(result) ~= 'table' then result = {} end
+  local result, bad_ranges = stored.result(facts.meta)
   facts.image, facts.head, facts.text, facts.meta = path, json.decode(facts.text), nil, nil
-  facts.bad_ranges = json.array(type(result.bad_ranges) == 'table' and result.bad_ranges or {})
+  facts.bad_ranges = bad_ranges
   facts.bad_range_count = result.bad_range_count or #facts.bad_ranges
   facts.stored_bytes, facts.frames = result.stored_bytes, result.frames
   return facts

@@ -12,6 +12,7 @@ local output = require 'imgtool.job.output'
 local pipeline = require 'img.pipeline'
 local resume = require 'imgtool.policy.resume'
 local safety = require 'imgtool.policy.safety'
+local stored = require 'imgtool.job.stored'
 local sys = require 'img.sys'
 local tuning = require 'imgtool.policy.tuning'
 local verify = require 'imgtool.job.verify'
@@ -57,26 +58,24 @@ local function map_of(job, source)
   return map.new(source:size(), true), report
 end
 
--- The head and text of the incomplete image, when it is one, and it may be gone on with.
+-- The head, text and settings of the incomplete image, when it is one, and it may be gone on with.
 local function stored_head(file, job)
   local dev <close> = try(device.open(file.partial))
   if dev:size() == 0 then return nil end
   local head, message, code = image.read_head(dev)
   if not head then fail.throw(('%s (--force begins anew)'):format(message), code) end
-  local stored = json.decode(head.text)
-  local stored_settings = stored and stored.settings
-  if type(stored_settings) ~= 'table' then
+  local kept, decoded = stored.settings(head)
+  if not kept then
     fail.raise('damaged', '%s: its metadata can\'t be read (--force begins anew)', file.partial)
   end
-  stored_settings.uuid, stored_settings.created = head.uuid, head.created_s
-  local same, reason = resume.same_settings(stored_settings, job)
+  local same, reason = resume.same_settings(kept, job)
   if not same then fail.raise('refused', 'resume %s: %s', file.partial, reason) end
-  return head, stored
+  return head, decoded, kept
 end
 
 -- What decides the image's bytes, and how fast they are made.
-local function settings_of(job, source_bytes, stored)
-  local kept = stored and stored.settings or {}
+local function settings_of(job, source_bytes, kept)
+  kept = kept or {}
   local machine = facts.machine()
   machine.source_bytes = source_bytes
   local settings, reason = tuning.choose(machine, {
@@ -105,7 +104,7 @@ local function check_live(c)
     .. ' inconsistent in the image'):format(c.job.source, points))
 end
 
-local function make_head(c, stored, stored_text)
+local function make_head(c, old, old_text)
   local job, settings = c.job, c.settings
   local info = c.source:info()
   local created = job.created or os.time()
@@ -113,16 +112,16 @@ local function make_head(c, stored, stored_text)
     tool = 'imgtool ' .. sys.version().imgtool, host = sys.hostname(), created_s = created,
     path = job.source, identity = c.identity, info = info, fs = c.fs, note = c.live_note,
   }, settings)
-  if stored then
-    local same, reason = resume.same_source(stored_text, described)
+  if old then
+    local same, reason = resume.same_source(old_text, described)
     if not same then fail.raise('refused', 'resume %s: %s', c.file.partial, reason) end
   end
   return {
     source_bytes = info.size_bytes, chunk_bytes = settings.chunk_bytes,
     block_bytes = settings.block_bytes, logical_bytes = info.logical_bytes,
     physical_bytes = info.physical_bytes, hash = settings.hash,
-    uuid = stored and stored.uuid or job.uuid or sys.uuid(),
-    created_s = stored and stored.created_s or created, text = json.encode(described),
+    uuid = old and old.uuid or job.uuid or sys.uuid(),
+    created_s = old and old.created_s or created, text = json.encode(described),
   }
 end
 
@@ -134,15 +133,15 @@ local function gather(job, report, source)
   c.identity = try(device.identity(source))
   c.file = plan_file(job, c.identity)
   check_live(c)
-  local stored, stored_text
-  if c.file.action == 'resume' then stored, stored_text = stored_head(c.file, job) end
+  local old, old_text, kept
+  if c.file.action == 'resume' then old, old_text, kept = stored_head(c.file, job) end
   c.map, c.fs = map_of(job, source)
   if job.mode == 'used_only' and not c.fs.used_only then
     report:note(('all blocks of %s are taken: %s'):format(job.source, c.fs.reason))
   end
   if c.fs.note ~= '' then report:note(('%s: %s'):format(job.source, c.fs.note)) end
-  c.settings = settings_of(job, source:size(), stored_text)
-  c.head = make_head(c, stored, stored_text)
+  c.settings = settings_of(job, source:size(), kept)
+  c.head = make_head(c, old, old_text)
   return c
 end
 
@@ -266,9 +265,7 @@ local function already_complete(c, dev)
   end
   try(dev:flush())
   local totals = { stored_bytes = 0, bad_range_count = 0 }
-  for key, value in pairs(json.decode(known.meta).result) do
-    if math.type(value) == 'integer' then totals[key] = value end
-  end
+  for key, value in pairs((stored.result(known.meta))) do totals[key] = value end
   totals.file_bytes = known.file_bytes
   return M.result(c, known, totals, { root = known.root, from = known.source_bytes,
     now = { workers = c.settings.workers, depth = c.settings.depth, done_bytes = 0,
