@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,10 @@
 #include "base/mem.h"
 #include "codec/block.h"
 #include "format/recover_find.h"
+
+/* So many chunks may be lost in any file, and so many for each one that was found. */
+#define LOST_CHUNKS_MIN 16384
+#define LOST_CHUNKS_FACTOR 1000
 
 struct recover {
 	struct dev *in;
@@ -275,6 +280,23 @@ static int recover_chunks(struct recover *r, const struct chunk_place *places, s
 	return rc < 0 ? rc : 0;
 }
 
+/*
+ * Each chunk that is lost costs some KiB in the new image, and HEAD can say a million of them: more
+ * than any file that was cut or damaged has lost are not made up.
+ */
+static int check_found(const struct recover *r, const struct chunk_place *places, struct err *e)
+{
+	uint64_t chunks = layout_chunk_count(&r->head), found = 0;
+
+	for (uint64_t n = 0; n < chunks; n++)
+		found += places[n].chunk_pos != 0 || places[n].table_pos != 0;
+	if (chunks - found <= LOST_CHUNKS_MIN + LOST_CHUNKS_FACTOR * found)
+		return 0;
+	return err_set(e, ERR_DAMAGED, 0,
+		"%s: HEAD says %" PRIu64 " chunks, and %" PRIu64 " of them were found",
+		dev_name(r->in), chunks, found);
+}
+
 static int recover_run(struct recover *r, struct dev *out, struct err *e)
 {
 	struct chunk_place *places = NULL;
@@ -289,6 +311,8 @@ static int recover_run(struct recover *r, struct dev *out, struct err *e)
 	if (rc == 0)
 		rc = recover_find_chunks(r->in, r->hooks, &r->head, r->head_len, &places,
 			&r->report->index_lost, e);
+	if (rc == 0)
+		rc = check_found(r, places, e);
 	if (rc == 0)
 		rc = image_writer_new(out, &r->head, false, &r->w, e);
 	if (rc == 0)
@@ -327,8 +351,8 @@ int recover_image(struct dev *in, struct dev *out, const struct recover_hooks *h
 	if (out == NULL)
 		rc = open_nowhere(&nowhere, e);
 	if (rc == 0)
-		rc = recover_find_head(in, hooks, &r.head, &head, &r.head_len,
-			&report->head_copied, e);
+		rc = recover_find_head(in, hooks, &r.head, &head, &r.head_len, &report->head_copied,
+			e);
 	if (rc == 0)
 		rc = recover_run(&r, out != NULL ? out : nowhere, e);
 	free(head.frame);

@@ -85,17 +85,19 @@ int recover_find_head(struct dev *in, const struct recover_hooks *hooks, struct 
 
 /* The places as INDX tells them: the whole index or nothing. */
 static int from_index(struct dev *in, const struct layout_head *head, uint64_t head_len,
-	struct chunk_place *places, struct err *e)
+	struct chunk_place *places)
 {
 	uint64_t tail_pos, chunks = layout_chunk_count(head);
 	struct record indx = { 0 };
 	struct layout_tail tail;
-	int rc = image_find_tail(in, head->uuid, &tail, &tail_pos, e);
+	struct err why; /* why not does not matter: then the file is searched */
+	int rc = image_find_tail(in, head->uuid, &tail, &tail_pos, &why);
 
 	if (rc == 0)
-		rc = record_read(in, REC_INDX, tail.indx_pos, head->uuid, &indx, e);
+		rc = record_read(in, REC_INDX, tail.indx_pos, head->uuid, &indx, &why);
 	if (rc == 0)
-		rc = layout_indx_check(indx.body, indx.body_len, head, head_len, tail.indx_pos, e);
+		rc = layout_indx_check(indx.body, indx.body_len, head, head_len, tail.indx_pos,
+			&why);
 	for (uint64_t i = 0; rc == 0 && i < chunks; i++) {
 		struct layout_indx_entry x;
 
@@ -153,8 +155,8 @@ static void search_window(struct dev *in, const struct layout_head *head, const 
 }
 
 /* Every byte of the file. What can't be read is passed over: nothing can be found there. */
-static int search(struct dev *in, const struct recover_hooks *hooks,
-	const struct layout_head *head, struct chunk_place *places, struct err *e)
+static int search(struct dev *in, const struct recover_hooks *hooks, const struct layout_head *head,
+	struct chunk_place *places, struct err *e)
 {
 	uint8_t *window = malloc(WINDOW_BYTES + SIGNATURE_BYTES);
 	int rc = 0;
@@ -193,7 +195,7 @@ int recover_find_chunks(struct dev *in, const struct recover_hooks *hooks,
 	*places = calloc((size_t)chunks + 1, sizeof(**places));
 	if (*places == NULL)
 		return err_nomem(e);
-	*searched = from_index(in, head, head_len, *places, NULL) < 0;
+	*searched = from_index(in, head, head_len, *places) < 0;
 	if (*searched) {
 		memset(*places, 0, ((size_t)chunks + 1) * sizeof(**places));
 		rc = search(in, hooks, head, *places, e);

@@ -89,6 +89,8 @@ def main():
             image = f.read()
         seeds_of(name, image)
         put('image_open', name.split('.img')[0], image)
+        put('recover', name.split('.img')[0], image)
+        put('recover', name.split('.img')[0] + '-cut', image[:len(image) * 2 // 3])
     put('meta', 'all-members', ALL_MEMBERS)
     put('meta', 'wrong-types', WRONG_TYPES)
     for i, text in enumerate((b'a', b'seek ' * 40, bytes(range(256)) * 8)):

@@ -26,8 +26,8 @@ local try = fail.try
 ---@return table
 function M.gather(opened, path)
   local facts = opened:facts()
-  local result, bad_ranges = stored.result(facts.meta)
-  facts.image, facts.head, facts.text, facts.meta = path, json.decode(facts.text), nil, nil
+  local result, bad_ranges = stored.result(opened:meta())
+  facts.image, facts.head, facts.text = path, json.decode(facts.text), nil
   facts.bad_ranges = bad_ranges
   facts.bad_range_count = result.bad_range_count or #facts.bad_ranges
   facts.stored_bytes, facts.frames = result.stored_bytes, result.frames

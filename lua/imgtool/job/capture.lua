@@ -265,7 +265,7 @@ local function already_complete(c, dev)
   end
   try(dev:flush())
   local totals = { stored_bytes = 0, bad_range_count = 0 }
-  for key, value in pairs((stored.result(known.meta))) do totals[key] = value end
+  for key, value in pairs((stored.result(opened:meta()))) do totals[key] = value end
   totals.file_bytes = known.file_bytes
   return M.result(c, known, totals, { root = known.root, from = known.source_bytes,
     now = { workers = c.settings.workers, depth = c.settings.depth, done_bytes = 0,

@@ -59,10 +59,12 @@ function image.repair(file, out) end
 ---@field bad_bytes integer
 ---@field bad_range_bytes integer
 ---@field root string SHA-256
----@field meta string META's JSON
 
 ---@return img.ImageFacts
 function Image:facts() end
+---META's text: JSON (specification, section 8).
+---@return string
+function Image:meta() end
 ---@param number integer from 0
 ---@return {number: integer, offset: integer, length: integer, entries: {kind: img.Kind, offset: integer, length: integer, file_offset: integer, stored: integer, hash: string?}[], bad: {offset: integer, length: integer}[]}?, string?, integer?
 function Image:chunk(number) end
