@@ -188,10 +188,10 @@ static int make_threads(struct job *j, struct err *e)
 	return -ERR_INTERNAL;
 }
 
-/* With the lock held, or before any thread runs. */
+/* With the lock held, or before any thread runs. Of a slot's buffers one is for the plain block. */
 static void set_limit(struct job *j)
 {
-	rate_limit_set(&j->limit, j->settings.max_bytes_per_s, max_u64(j->in_bytes, j->out_bytes),
+	rate_limit_set(&j->limit, j->settings.max_bytes_per_s, min_u64(j->in_bytes, j->out_bytes),
 		clock_ns());
 }
 
