@@ -218,7 +218,7 @@ vm_wait_for() {
 # Switch the machine off at once: what it has not written is lost.
 vm_kill() {
 	[ -n "$VM_PID" ] || return 0
-	# timeout's child is the machine; a KILL for timeout alone would leave it running.
+	# The child of timeout is the machine; a KILL for timeout alone would leave it running.
 	pkill -KILL -P "$VM_PID" 2>/dev/null || true
 	wait "$VM_PID" 2>/dev/null || true
 	VM_PID=

@@ -149,8 +149,8 @@ end
 local function give_up(c, writer, message, code)
   if c.file.action == 'pipe' then fail.throw(message, code) end
   local stopped = writer:stop()
-  fail.throw(('%s; %s is incomplete%s'):format(message, c.file.partial,
-    stopped and ', --resume goes on with it' or ''), code)
+  fail.throw(('%s; %s is incomplete, --resume goes on with %s'):format(message, c.file.partial,
+    stopped and 'it' or 'what of it is on the disk'), code)
 end
 
 -- R7: every byte of the source is accounted for.
