@@ -21,7 +21,11 @@ limit=64
 python3 "$TESTS_DIR/cli/bombs.py" make "$img" "$TMP/bombs"
 python3 "$TESTS_DIR/cli/bombs.py" run "$IMGTOOL" "$src" "$img" "$TMP/bombs" $limit >"$TMP/verdicts"
 while read -r verdict name; do
-	if [ "$verdict" = ok ]; then ok "refused: $name"; else nok "refused: ${name%%: *}" "$name"; fi
+	if [ "$verdict" = ok ]; then
+		ok "refused: $name"
+	else
+		nok "refused: ${name%%: *}" "$name"
+	fi
 done <"$TMP/verdicts"
 [ "$(wc -l <"$TMP/verdicts")" -gt 60 ] && ok 'all were tried' || nok 'all were tried'
 

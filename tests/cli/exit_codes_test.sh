@@ -1,6 +1,6 @@
-# Every exit status of src/base/err.h is reached by a run of the program, and is told as it is in the
-# table: the number, its word in --json, and a line in the manual page. 10 has no way to be reached:
-# imgtool takes no snapshots yet; the case below fails on the day when it does.
+# Every exit status of src/base/err.h is reached by a run of the program, and is told as it is in
+# the table: the number, its word in --json, and a line in the manual page. 10 has no way to be
+# reached: imgtool takes no snapshots yet; the case below fails on the day when it does.
 . "$(dirname "$0")/../lib.sh"
 . "$TESTS_DIR/cli/fixture.sh"
 requires jq flock

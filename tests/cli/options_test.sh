@@ -1,8 +1,8 @@
-# Every option of every command does something. `imgtool help COMMAND` says which there are;
-# tests/cli/options/COMMAND.sh has a function for each: opt_chunk_size for --chunk-size, which
-# succeeds when the option does what it says. Each function runs twice: as it is, and with an imgtool
-# that is not told the option, as if it did nothing. Then the function must fail. An option without a
-# function fails the test, and so does a function without its option. (LESSONS 11)
+# Every option of every command does something (LESSONS 11). `imgtool help COMMAND` says which there
+# are; tests/cli/options/COMMAND.sh has a function for each: opt_chunk_size for --chunk-size, which
+# succeeds when the option does what it says. Each function runs twice: as it is, and with an
+# imgtool that is not told the option, as if it did nothing. Then the function must fail. An option
+# without a function fails the test, and so does a function without its option.
 #
 # A function has: t ARGUMENT... (imgtool; stderr in $W/err), W (a directory of its own), CMD, and
 # the sources below. It returns 77 where it can't run here.
@@ -97,8 +97,14 @@ try_command() { # COMMAND
 		case $status in
 		0) ;;
 		77) echo "skip $name $option" && continue ;;
-		99) echo "nok $name $option: no $function in tests/cli/options/$name.sh" && continue ;;
-		*) echo "nok $name $option: it does not do what it should" && continue ;;
+		99)
+			echo "nok $name $option: no $function in tests/cli/options/$name.sh"
+			continue
+			;;
+		*)
+			echo "nok $name $option: it does not do what it should"
+			continue
+			;;
 		esac
 		status=0
 		IMGTOOL=$TMP/deaf DEAF_TO=$option DEAF_VALUES=$values run_one "$1" "$function" ||

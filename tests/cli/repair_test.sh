@@ -68,7 +68,8 @@ check_status 7 '--dry-run of it: the same exit status' \
 check_grep "^would make .*dry\.zst of .*bad\.zst" "$TMP/out" 'says what it would do'
 check_grep "at $off, $len bytes" "$TMP/out" 'and what would be lost'
 check_fails 'and makes nothing' test -e "$TMP/dry.zst" -o -e "$TMP/dry.zst.partial"
-check 'of one that lost only its end' "$IMGTOOL" repair --json --dry-run "$TMP/cut.zst" "$TMP/dry.zst"
+check 'of one that lost only its end' "$IMGTOOL" repair --json --dry-run "$TMP/cut.zst" \
+	"$TMP/dry.zst"
 check_eq "$(jq -c 'select(.event == "repair") | [.dry_run, .lost_bytes]' "$TMP/out")" '[true,0]' \
 	'nothing would be lost'
 check_status 9 'it refuses what a repair would' \
@@ -93,7 +94,8 @@ if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
 		check_eq "$status" 130 "SIG$signal ends a repair"
 		check_grep '^imgtool: repair of .*cut\.zst cancelled; .*slow\.zst was not made$' \
 			"$TMP/slow.err" 'and says so'
-		check_fails 'R8: it leaves nothing' test -e "$TMP/slow.zst" -o -e "$TMP/slow.zst.partial"
+		check_fails 'R8: it leaves nothing' test -e "$TMP/slow.zst" -o \
+			-e "$TMP/slow.zst.partial"
 	done
 else
 	skip_case 'a signal ends a repair' 'no strace'

@@ -1,8 +1,8 @@
 /*
- * Fault sweeps over verify (S51): the n-th read of the image fails or comes short, once or for good,
- * for n = 1, 2, ... until the job succeeds. After each: never "good", the right code, and a message
- * that names the image and an offset. A file that is slow costs time; one that does not answer at
- * all is an error that says who waits for what.
+ * Fault sweeps over verify (S51): the n-th read of the image fails or comes short, once or for
+ * good, for n = 1, 2, ... until the job succeeds. After each: never "good", the right code, and a
+ * message that names the image and an offset. A file that is slow costs time; one that does not
+ * answer at all is an error that says who waits for what.
  */
 #include <errno.h>
 #include <string.h>

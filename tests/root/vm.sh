@@ -198,7 +198,7 @@ vm_boot() {
 	done
 	VM_LOG=$TMP/vm.log
 	: >"$VM_LOG"
-	timeout --kill-after=5 "${VM_SECONDS:-240}" qemu-system-x86_64 -accel tcg -cpu max \
+	timeout --kill-after=5 "${VM_SECONDS:-600}" qemu-system-x86_64 -accel tcg -cpu max \
 		-m "$vm_memory" -smp 1 -nodefaults -nographic -no-reboot \
 		-kernel "$vm_kernel_dir/boot/vmlinuz-$vm_release" -initrd "$TMP/initramfs.script" \
 		-append 'console=ttyS0 quiet loglevel=1 panic=-1' -serial "file:$VM_LOG" \

@@ -31,7 +31,8 @@ errors_at() {
 reads_badly() {
 	local dev=$1 off=$2 len=$3 name
 	name=$(basename "$dev")
-	check_status 5 "$name: --on-read-error abort" "$IMGTOOL" image "${small[@]}" "$dev" abort.zst
+	check_status 5 "$name: --on-read-error abort" "$IMGTOOL" image "${small[@]}" "$dev" \
+		abort.zst
 	check_grep "read $dev at $off: Input/output error; abort\.zst\.partial is incomplete" \
 		"$TMP/err" "$name: the message has the first bad sector's offset"
 	check_fails "$name: R7: no image has the name" test -e abort.zst
@@ -45,7 +46,7 @@ reads_badly() {
 	check_grep "^  at $off, $len bytes" "$TMP/out" "$name: info lists them"
 	check "$name: the image verifies" "$IMGTOOL" verify -q zero.zst
 	check_status 5 "$name: restore of it aborts" "$IMGTOOL" restore zero.zst raw
-	check_grep "source range at $off, $len bytes, was unreadable when it was imaged" "$TMP/err" \
+	check_grep "range at $off, $len bytes, was unreadable when it was imaged" "$TMP/err" \
 		"$name: and says why"
 	check_status 12 "$name: restore with zeros" "$IMGTOOL" restore --force \
 		--on-read-error zero zero.zst raw
@@ -72,8 +73,8 @@ rm raw
 
 # A disk that is gone for good in the middle of a run, as all of it fails.
 echo "0 $sectors linear /dev/vda 0" | device dying
-"$IMGTOOL" image -q "${small[@]}" --max-throughput 6M --pipeline-depth 4 /dev/mapper/dying dying.zst \
-	2>"$TMP/run.err" &
+"$IMGTOOL" image -q "${small[@]}" --max-throughput 6M --pipeline-depth 4 /dev/mapper/dying \
+	dying.zst 2>"$TMP/run.err" &
 pid=$!
 wait_until larger dying.zst.partial 2000000
 dmsetup suspend --noflush dying
@@ -89,7 +90,8 @@ echo "0 $sectors linear /dev/vda 0" | dmsetup load dying
 dmsetup resume dying
 check 'when it is back, the run is gone on with' "$IMGTOOL" image -q --resume /dev/mapper/dying \
 	dying.zst
-"$IMGTOOL" export-range dying.zst | cmp - /dev/vda && ok 'and the image is right' || nok 'and the image is right'
+"$IMGTOOL" export-range dying.zst | cmp - /dev/vda && ok 'and the image is right' ||
+	nok 'and the image is right'
 rm dying.zst
 dmsetup remove dying
 
@@ -100,7 +102,8 @@ restores_badly() { # NAME PATTERN
 	check_status 6 "$1: restore" "$IMGTOOL" restore --force --yes-destroy "/dev/mapper/$1" \
 		whole.zst "/dev/mapper/$1"
 	check_grep "$2" "$TMP/err" "$1: what failed"
-	check_grep "/dev/mapper/$1 is overwritten in part" "$TMP/err" "$1: R7: it is not called complete"
+	check_grep "/dev/mapper/$1 is overwritten in part" "$TMP/err" \
+		"$1: R7: it is not called complete"
 	check_fails "$1: and nothing says it was restored" grep -q "^/dev/mapper/$1: " "$TMP/out"
 }
 errors_at broken /dev/vdb 9000 8

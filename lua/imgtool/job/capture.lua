@@ -253,8 +253,8 @@ local function already_complete(c, dev)
   local known = opened:facts()
   -- It is whole, but it is an image of what the source was.
   if known.map_digest ~= c.map:digest() then
-    fail.raise('refused', 'resume %s: it was written to its end, and the map of %s has changed since',
-      c.file.partial, c.job.source)
+    fail.raise('refused', 'resume %s: it was written to its end, and the map of %s has changed'
+      .. ' since', c.file.partial, c.job.source)
   end
   local checked = verify.image(c.file.partial, {
     sample_percent = 100, seed = 0, job = c.job, report = c.report,

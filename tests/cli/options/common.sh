@@ -1,5 +1,5 @@
-# Options that many commands have. A command's file defines `go ARGUMENT...` (its ordinary work, again
-# and again), `broken ARGUMENT...` (a failure that is not one of usage), and what differs.
+# Options that many commands have. A command's file defines `go ARGUMENT...` (its ordinary work,
+# again and again), `broken ARGUMENT...` (a failure that is not one of usage), and what differs.
 # shellcheck shell=bash disable=SC2034,SC2154
 
 opt_help() { t $CMD --help | grep -q "^Usage: imgtool $CMD"; }
