@@ -109,12 +109,12 @@ static int from_index(struct dev *in, const struct layout_head *head, uint64_t h
 }
 
 static void found_chunk(struct dev *in, const struct layout_head *head, uint64_t pos,
-	struct chunk_place *places)
+	uint64_t *budget, struct chunk_place *places)
 {
 	struct layout_chnk c;
 	struct record r;
 
-	if (record_read(in, REC_CHNK, pos, head->uuid, &r, NULL) < 0)
+	if (record_search(in, REC_CHNK, pos, head->uuid, budget, &r, NULL) < 0)
 		return;
 	if (layout_chnk_decode(r.body, r.body_len, head, &c, NULL) == 0)
 		places[c.number].chunk_pos = pos;
@@ -122,12 +122,12 @@ static void found_chunk(struct dev *in, const struct layout_head *head, uint64_t
 }
 
 static void found_table(struct dev *in, const struct layout_head *head, uint64_t pos,
-	struct chunk_place *places)
+	uint64_t *budget, struct chunk_place *places)
 {
 	struct layout_tabl t;
 	struct record r;
 
-	if (record_read(in, REC_TABL, pos, head->uuid, &r, NULL) < 0)
+	if (record_search(in, REC_TABL, pos, head->uuid, budget, &r, NULL) < 0)
 		return;
 	if (layout_tabl_decode(r.body, r.body_len, head, &t, NULL) == 0) {
 		places[t.number].table_pos = pos;
@@ -137,7 +137,7 @@ static void found_table(struct dev *in, const struct layout_head *head, uint64_t
 }
 
 static void search_window(struct dev *in, const struct layout_head *head, const uint8_t *p,
-	size_t n, uint64_t off, struct chunk_place *places)
+	size_t n, uint64_t off, uint64_t *budget, struct chunk_place *places)
 {
 	const uint8_t *at = p;
 
@@ -146,9 +146,9 @@ static void search_window(struct dev *in, const struct layout_head *head, const 
 
 		if (pos >= SIGNATURE_AT && n - (size_t)(at - p) >= SIGNATURE_BYTES) {
 			if (memcmp(at + 4, "CHNK", 4) == 0)
-				found_chunk(in, head, pos - SIGNATURE_AT, places);
+				found_chunk(in, head, pos - SIGNATURE_AT, budget, places);
 			else if (memcmp(at + 4, "TABL", 4) == 0)
-				found_table(in, head, pos - SIGNATURE_AT, places);
+				found_table(in, head, pos - SIGNATURE_AT, budget, places);
 		}
 		at++;
 	}
@@ -159,6 +159,7 @@ static int search(struct dev *in, const struct recover_hooks *hooks, const struc
 	struct chunk_place *places, struct err *e)
 {
 	uint8_t *window = malloc(WINDOW_BYTES + SIGNATURE_BYTES);
+	uint64_t budget = record_search_budget(in);
 	int rc = 0;
 
 	if (window == NULL)
@@ -168,7 +169,7 @@ static int search(struct dev *in, const struct recover_hooks *hooks, const struc
 
 		rc = recover_check_stop(hooks, in, e);
 		if (rc == 0 && dev_read(in, off, window, n, NULL) == 0)
-			search_window(in, head, window, n, off, places);
+			search_window(in, head, window, n, off, &budget, places);
 	}
 	free(window);
 	return rc;

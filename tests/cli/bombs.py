@@ -126,6 +126,20 @@ def stored(image):
     raise ValueError('no large data frame in chunk 0')
 
 
+def tables_everywhere(good):
+    """No end, and behind the chunks 8 MiB in which every 256 bytes a table of some MiB seems to begin:
+    who looks for records must not read them all."""
+    image = Image(good)
+    data = bytearray(good[:image.at('INDX')])
+    run, end = good[72:80], (len(data) + (8 << 20)) // 4096 * 4096
+    while len(data) < end - 4096:
+        length = min(end - len(data), 5 << 20)
+        length -= (len(data) + length) % 4096
+        data += pack('<II8sQ8sII', MAGIC, length - 8, b'IMGTTABL', len(data), run, length - 56, 0)
+        data += bytes(256 - HEAD_BYTES)
+    return bytes(data) + bytes(end - len(data))
+
+
 def bombs(good):
     """(name, bytes) of each."""
     def make(name, *edits):
@@ -182,6 +196,7 @@ def bombs(good):
             at, size = stored(image)
             image.data[at:at + size] = frame_bomb(size, claimed)
         yield make(name, edit)
+    yield 'tables-everywhere', tables_everywhere(good)
     size = 16 << 20
     for name, text in (('meta-deep', b'[' * size), ('meta-wide', b'[' + b'[],' * (size // 3 - 1) +
                                                      b'0]'),
