@@ -46,7 +46,8 @@ begin() {
 # judge NAME SNAPSHOT: while the writer goes on
 judge() {
 	local name=$1 status
-	check "$name: is imaged while the writer goes on" "$IMGTOOL" image --chunk-size 8M "$2" i.zst
+	check "$name: is imaged while the writer goes on" "$IMGTOOL" image --chunk-size 8M "$2" \
+		i.zst
 	tap_comment <"$TMP/err"
 	cp rounds before
 	check "$name: the writer was busy all the time" wait_until eval '! cmp -s rounds before'
@@ -62,12 +63,13 @@ judge() {
 	# 1: something was mended. That is the journal, and e2fsck has nothing else to say.
 	status=0
 	e2fsck -fp /dev/vdb >fsck 2>&1 || status=$?
-	check_eq "$((status & ~1)) $(grep -v -e ': recovering journal$' -e ' non-contiguous' fsck)" \
+	check_eq "$((status & ~1)) $(grep -v -e ': recovering journal$' -e 'non-contiguous' fsck)" \
 		'0 ' "$name: e2fsck finds nothing to mend but the journal"
 	tap_comment <fsck
 	check "$name: and then it is clean" e2fsck -fn /dev/vdb
 	check "$name: it is mounted" mount -o ro /dev/vdb back
-	check "$name: every file that was there is the same" eval '(cd back && md5sum -c --quiet) <sums'
+	check "$name: every file that was there is the same" \
+		eval '(cd back && md5sum -c --quiet) <sums'
 	umount back live
 	rm i.zst
 }
@@ -99,7 +101,8 @@ dmsetup suspend --nolockfs origin
 device snap 'snapshot /dev/mapper/base /dev/vdd N 8'
 dmsetup load origin --table "0 $sectors snapshot-origin /dev/mapper/base"
 dmsetup resume origin
-check_grep ' needs_recovery' <(features /dev/mapper/snap) 'not frozen: the journal is to be replayed'
+check_grep ' needs_recovery' <(features /dev/mapper/snap) \
+	'not frozen: the journal is to be replayed'
 judge 'not frozen' /dev/mapper/snap
 VM
 done_testing
