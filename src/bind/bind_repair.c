@@ -17,7 +17,7 @@ struct loss {
 
 /* In a box of memory, so that an error raised while results are pushed loses nothing. */
 struct losses {
-	unsigned signals; /* caught before */
+	unsigned signals; /* that were caught before, and seen to */
 	size_t count;
 	struct loss list[LOSSES_MAX];
 };
@@ -36,7 +36,7 @@ static void note_loss(void *user, uint64_t off, uint64_t len, uint64_t file_off,
 	snprintf(x->why, sizeof(x->why), "%s", why);
 }
 
-/* Since the repair began; nobody else asks for them while it runs. */
+/* Nobody else asks for them while it runs. */
 static bool signal_came(void *user)
 {
 	return sys_signal_count() != ((const struct losses *)user)->signals;
@@ -76,6 +76,8 @@ int image_f_repair(lua_State *L)
 {
 	struct recover_hooks hooks = { .lost = note_loss, .stop = signal_came };
 	bool writes = !lua_isnoneornil(L, 2);
+	bool has_seen = !lua_isnoneornil(L, 3);
+	uint64_t seen = has_seen ? arg_u64(L, 3) : sys_signal_count();
 	struct recover_report report;
 	struct box *memory, *in, *out = NULL;
 	struct losses *losses;
@@ -94,7 +96,7 @@ int image_f_repair(lua_State *L)
 	in = box_check(L, 1, &box_device);
 	if (writes)
 		out = box_check(L, 2, &box_device);
-	losses->signals = sys_signal_count();
+	losses->signals = (unsigned)seen;
 	hooks.user = losses;
 	if (recover_image(in->obj, writes ? out->obj : NULL, &hooks, &report, &e) < 0)
 		return bind_fail(L, &e);

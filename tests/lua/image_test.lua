@@ -362,6 +362,11 @@ describe('img.image.repair', function()
     assert.equal(sys.codes.format, code)
     throws('img.Device expected', image.repair)
     throws('img.Device expected', image.repair, none, 5)
+    -- A signal that nobody has seen to yet.
+    report, message, code = image.repair(none, nil, sys.signals() + 1)
+    assert.is_nil(report)
+    assert.matches('cancelled', message)
+    assert.equal(sys.codes.cancelled, code)
   end)
 end)
 

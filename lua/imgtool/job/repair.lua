@@ -29,9 +29,9 @@ local function result_of(job, report, elapsed_ns)
 end
 
 -- What was written before it ended is no use to anybody: a repair is begun anew.
-local function write(job, file, action, source)
+local function write(job, file, action, source, seen)
   local out <close> = output.open(file.partial, action)
-  local report, message, code = image.repair(source, out.device)
+  local report, message, code = image.repair(source, out.device, seen)
   if not report then
     os.remove(file.partial)
     fail.throw(('%s; %s was not made'):format(message, job.target), code)
@@ -42,15 +42,18 @@ end
 
 --- Run a checked job.
 ---@param job table
+---@param report table
 ---@return table result
-function M.run(job)
+function M.run(job, report)
   local file = facts.image_file(job.target, job.source)
   local action, reason, word = safety.image_file(file, job)
   if not action then fail.raise(word, '%s', reason) end
   local source <close> = try(device.open(job.source))
   local started = sys.clock_ns()
-  local report = job.dry_run and try(image.repair(source)) or write(job, file, action, source)
-  return result_of(job, report, sys.clock_ns() - started)
+  local seen = report.signals_before
+  local found = job.dry_run and try(image.repair(source, nil, seen))
+    or write(job, file, action, source, seen)
+  return result_of(job, found, sys.clock_ns() - started)
 end
 
 return M

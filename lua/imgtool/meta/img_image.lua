@@ -42,11 +42,13 @@ function image.read_head(file) end
 
 ---Recover what is still good of an image file, incomplete or damaged, into an empty one, as a complete
 ---image; what is lost is recorded as bad. Losses are told up to 10,000. Without `out`, all is read and
----nothing written. A signal that is caught meanwhile ends it (code 'cancelled').
+---nothing written. It ends (code 'cancelled') when a signal is caught, more than those `seen`: what
+---sys.signals gave, or gives when it begins.
 ---@param file img.Device
 ---@param out img.Device?
+---@param seen integer?
 ---@return {head_copied: boolean, index_lost: boolean, tables_lost: integer, chunks_lost: integer, lost_bytes: integer, lost_ranges: integer, data_bytes: integer, zero_bytes: integer, free_bytes: integer, bad_bytes: integer, losses: {offset: integer, length: integer, file_offset: integer, why: string}[]}?, string?, integer?
-function image.repair(file, out) end
+function image.repair(file, out, seen) end
 
 ---@class img.ImageFacts: img.Head
 ---@field version string '2.0'
