@@ -353,6 +353,11 @@ int recover_image(struct dev *in, struct dev *out, const struct recover_hooks *h
 	if (rc == 0)
 		rc = recover_find_head(in, hooks, &r.head, &head, &r.head_len, &report->head_copied,
 			e);
+	/* What this version reads, but can't write. */
+	if (rc == 0 && (r.head.minor > VERSION_MINOR || r.head.ro_compat != 0))
+		rc = err_set(e, ERR_FORMAT, 0,
+			"%s: it has features of a later version, and is not repaired by this one",
+			dev_name(in));
 	if (rc == 0)
 		rc = recover_run(&r, out != NULL ? out : nowhere, e);
 	free(head.frame);

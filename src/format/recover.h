@@ -30,8 +30,8 @@ struct recover_hooks {
 /*
  * Recover `in` into `out`, an empty file; both stay the caller's. Without `out` all is looked at,
  * and nothing is written. 0, also when something was lost: see the report. ERR_FORMAT when neither
- * HEAD nor its copy is there; ERR_DAMAGED when next to nothing is; ERR_CANCELLED when a hook said
- * so: `out` is no image then.
+ * HEAD nor its copy is there, or it is of a later version; ERR_DAMAGED when next to nothing is;
+ * ERR_CANCELLED when a hook said so: `out` is no image then.
  */
 int recover_image(struct dev *in, struct dev *out, const struct recover_hooks *hooks,
 	struct recover_report *report, struct err *e);

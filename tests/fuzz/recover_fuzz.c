@@ -63,8 +63,14 @@ static void recover(struct dev *d, const struct layout_head *head)
 	struct recover_report report;
 	struct err e = { 0 };
 	uint64_t sum = 0;
+	int rc = recover_image(d, NULL, &hooks, &report, &e);
 
-	must(recover_image(d, NULL, &hooks, &report, &e) == 0);
+	if (rc == -ERR_FORMAT && (head->minor > VERSION_MINOR || head->ro_compat != 0))
+		return;
+	if (rc < 0) {
+		fprintf(stderr, "%s\n", e.msg);
+		must(false);
+	}
 	for (int k = 0; k < ENTRY_KINDS; k++)
 		sum += report.totals.kind_bytes[k];
 	must(sum == head->source_bytes && report.lost_bytes == lost.bytes);
