@@ -297,6 +297,17 @@ static int check_found(const struct recover *r, const struct chunk_place *places
 		dev_name(r->in), chunks, found);
 }
 
+/* A head that is not written here is the image's fault, not the caller's. */
+static int begin(struct recover *r, struct dev *out, struct err *e)
+{
+	int rc = image_writer_new(out, &r->head, false, &r->w, e);
+
+	if (rc != -ERR_USAGE)
+		return rc;
+	e->code = ERR_DAMAGED;
+	return err_prefix(e, "%s", dev_name(r->in));
+}
+
 static int recover_run(struct recover *r, struct dev *out, struct err *e)
 {
 	struct chunk_place *places = NULL;
@@ -314,7 +325,7 @@ static int recover_run(struct recover *r, struct dev *out, struct err *e)
 	if (rc == 0)
 		rc = check_found(r, places, e);
 	if (rc == 0)
-		rc = image_writer_new(out, &r->head, false, &r->w, e);
+		rc = begin(r, out, e);
 	if (rc == 0)
 		rc = recover_chunks(r, places, e);
 	if (rc == 0)

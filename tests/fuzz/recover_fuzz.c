@@ -56,6 +56,13 @@ static void note(void *user, uint64_t off, uint64_t len, uint64_t file_off, cons
 	l->end = off + len;
 }
 
+/* What the writer asks of HEAD's text. */
+static bool is_object(const struct layout_head *h)
+{
+	return h->text_len >= 2 && h->text[0] == '{' && h->text[h->text_len - 1] == '}' &&
+		memchr(h->text, 0, h->text_len) == NULL;
+}
+
 static void recover(struct dev *d, const struct layout_head *head)
 {
 	struct lost lost = { 0 };
@@ -66,6 +73,8 @@ static void recover(struct dev *d, const struct layout_head *head)
 	int rc = recover_image(d, NULL, &hooks, &report, &e);
 
 	if (rc == -ERR_FORMAT && (head->minor > VERSION_MINOR || head->ro_compat != 0))
+		return;
+	if (rc == -ERR_DAMAGED && !is_object(head))
 		return;
 	if (rc < 0) {
 		fprintf(stderr, "%s\n", e.msg);
