@@ -164,6 +164,9 @@ $(BUILD)/tests/%_replay: $(BUILD)/tests/%_fuzz.o $(BUILD)/tests/fuzz/replay_main
 		$(BUILD)/ldflags
 	$(call say,LD)$(CC) $(ALL_LDFLAGS) -o $@ $< $(BUILD)/tests/fuzz/replay_main.o $(LIB) $(LIBS)
 
+# It runs the Lua of the program, which wants the modules that the program has.
+$(BUILD)/tests/fuzz/meta_replay $(BUILD)/tests/fuzz/meta_fuzzer: LIBS := $(LUA_MODULE_LIBS) $(LIBS)
+
 $(BUILD)/tests/%_fuzzer: $(BUILD)/tests/%_fuzz.o $(LIB) $(BUILD)/ldflags
 	$(call say,LD)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB) $(LIBS)
 

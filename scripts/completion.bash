@@ -59,7 +59,7 @@ _imgtool() {
 	restore) words="--in --set-dir --out --partition --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --free --only-changed --verify-after --undo-dir --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	export-raw) words="--in --out --offset --length --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	export-range) words="--in --offset --length --on-read-error --json --log-file --verbose --help" ;;
-	repair) words="--in --out --force --json --quiet --log-file --verbose --help" ;;
+	repair) words="--in --out --force --dry-run --json --quiet --log-file --verbose --help" ;;
 	backup-disk) words="--device --set-dir --sector-size --unallocated --used-only --all-blocks --exclude --chunk-size --block-size --level --hash --verify --parallel --pipeline-depth --max-throughput --stall-timeout --write-through --on-read-error --read-retries --resume --force --dry-run --auto-tune --created --uuid --json --quiet --log-file --verbose --help" ;;
 	verify-set) words="--set-dir --quick --sample --seed --parallel --pipeline-depth --max-throughput --stall-timeout --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	dump-pt) words="--device --sector-size --json --verbose --help" ;;

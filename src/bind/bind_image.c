@@ -83,8 +83,20 @@ static int m_facts(lua_State *L)
 	lua_setfield(L, -2, "map_digest");
 	set_u64(L, "chunks", f->chunks);
 	set_tail(L, &f->tail);
+	box_close(hold);
+	return 1;
+}
+
+/* Not among the facts: it may be of 16 MiB. */
+static int m_meta(lua_State *L)
+{
+	struct box *hold;
+	const struct image_facts *f;
+
+	check_image(L, 1);
+	hold = box_hold(L, 1);
+	f = image_facts(check_image(L, 1));
 	lua_pushlstring(L, f->meta, f->meta_len);
-	lua_setfield(L, -2, "meta");
 	box_close(hold);
 	return 1;
 }
@@ -197,6 +209,7 @@ static const luaL_Reg functions[] = {
 
 static const luaL_Reg methods[] = {
 	{ "facts", m_facts },
+	{ "meta", m_meta },
 	{ "chunk", m_chunk },
 	{ "check_root", m_check_root },
 	{ "device", m_device },

@@ -29,6 +29,7 @@
 #include <lua.h>
 
 #include "base/err.h"
+#include "codec/hash.h"
 
 /* ---- Handles ---- */
 
@@ -179,9 +180,6 @@ struct box *opts_need_box(const struct opts *o, const char *name, const struct b
 struct layout_head;
 /* Set the fields of img.Head in the table on top of the stack. */
 void set_head(lua_State *L, const struct layout_head *h);
-struct map;
-/* The digest of a map's encoding, as HEAD has it: XXH3_BYTES. */
-int map_digest(const struct map *m, uint8_t *out, struct err *e);
 /* Is the writer of this box used by a job that still runs? */
 bool writer_is_busy(const struct box *writer);
 /* The head that a writer's box was made with; lives as long as the box. */
@@ -190,6 +188,10 @@ const struct layout_head *writer_head(const struct box *writer);
 struct job;
 void writer_set_job(struct box *writer, struct job *job);
 bool job_has_ended(struct job *job);
+
+/* The digest of a map that HEAD keeps (specification, section 9). */
+struct map;
+int map_digest(const struct map *m, uint8_t out[XXH3_BYTES], struct err *e);
 
 /* Registered by the modules that own them. */
 void writer_register(lua_State *L);

@@ -194,30 +194,6 @@ static int m_equal(lua_State *L)
 	return 1;
 }
 
-int map_digest(const struct map *m, uint8_t *out, struct err *e)
-{
-	uint8_t *bytes = NULL;
-	size_t len;
-	int rc = map_encode(m, &bytes, &len, e);
-
-	if (rc < 0)
-		return rc;
-	hash_bytes(HASH_XXH3, bytes, len, out);
-	free(bytes);
-	return 0;
-}
-
-static int m_digest(lua_State *L)
-{
-	uint8_t digest[XXH3_BYTES];
-	struct err e;
-
-	if (map_digest(check_map(L, 1), digest, &e) < 0)
-		return luaL_error(L, "%s", e.msg);
-	push_hex(L, digest, sizeof(digest));
-	return 1;
-}
-
 static int m_encode(lua_State *L)
 {
 	struct box *memory;
@@ -232,6 +208,30 @@ static int m_encode(lua_State *L)
 	box_set(memory, bytes);
 	lua_pushlstring(L, (const char *)bytes, len);
 	box_close(memory);
+	return 1;
+}
+
+/* No Lua in between: the encoding is malloc'ed. */
+int map_digest(const struct map *m, uint8_t out[XXH3_BYTES], struct err *e)
+{
+	uint8_t *bytes = NULL;
+	size_t len;
+
+	if (map_encode(m, &bytes, &len, e) < 0)
+		return -e->code;
+	hash_bytes(HASH_XXH3, bytes, len, out);
+	free(bytes);
+	return 0;
+}
+
+static int m_digest(lua_State *L)
+{
+	uint8_t digest[XXH3_BYTES];
+	struct err e;
+
+	if (map_digest(check_map(L, 1), digest, &e) < 0)
+		return luaL_error(L, "%s", e.msg);
+	push_hex(L, digest, sizeof(digest));
 	return 1;
 }
 

@@ -17,6 +17,7 @@ struct loss {
 
 /* In a box of memory, so that an error raised while results are pushed loses nothing. */
 struct losses {
+	unsigned signals; /* that were caught before, and seen to */
 	size_t count;
 	struct loss list[LOSSES_MAX];
 };
@@ -33,6 +34,12 @@ static void note_loss(void *user, uint64_t off, uint64_t len, uint64_t file_off,
 	x->len = len;
 	x->file_off = file_off;
 	snprintf(x->why, sizeof(x->why), "%s", why);
+}
+
+/* Nobody else asks for them while it runs. */
+static bool signal_came(void *user)
+{
+	return sys_signal_count() != ((const struct losses *)user)->signals;
 }
 
 static void push_losses(lua_State *L, const struct losses *l)
@@ -67,13 +74,18 @@ static void push_report(lua_State *L, const struct recover_report *r, const stru
 
 int image_f_repair(lua_State *L)
 {
+	struct recover_hooks hooks = { .lost = note_loss, .stop = signal_came };
+	bool writes = !lua_isnoneornil(L, 2);
+	bool has_seen = !lua_isnoneornil(L, 3);
+	uint64_t seen = has_seen ? arg_u64(L, 3) : sys_signal_count();
 	struct recover_report report;
-	struct box *memory, *in, *out;
+	struct box *memory, *in, *out = NULL;
 	struct losses *losses;
 	struct err e = { 0 };
 
 	box_check(L, 1, &box_device);
-	box_check(L, 2, &box_device);
+	if (writes)
+		box_check(L, 2, &box_device);
 	memory = box_memory(L);
 	losses = calloc(1, sizeof(*losses));
 	if (losses == NULL) {
@@ -82,8 +94,11 @@ int image_f_repair(lua_State *L)
 	}
 	box_set(memory, losses);
 	in = box_check(L, 1, &box_device);
-	out = box_check(L, 2, &box_device);
-	if (recover_image(in->obj, out->obj, note_loss, losses, &report, &e) < 0)
+	if (writes)
+		out = box_check(L, 2, &box_device);
+	losses->signals = (unsigned)seen;
+	hooks.user = losses;
+	if (recover_image(in->obj, writes ? out->obj : NULL, &hooks, &report, &e) < 0)
 		return bind_fail(L, &e);
 	push_report(L, &report, losses);
 	box_close(memory);

@@ -9,6 +9,7 @@
  */
 #include "device/dev.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,10 @@ void dev_grew(struct dev *d, uint64_t end)
 
 int dev_io_failed(const struct dev *d, bool write, uint64_t off, int sys, struct err *e)
 {
+	/* What Linux calls a medium error of a disk (block/blk-core.c, BLK_STS_MEDIUM); "No data
+	 * available" would tell nobody that a sector is bad. */
+	if (sys == ENODATA)
+		sys = EIO;
 	return err_set(e, write ? ERR_TARGET : ERR_SOURCE, sys, "%s %s at %" PRIu64,
 		write ? "write" : "read", d->name, off);
 }

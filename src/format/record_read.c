@@ -45,6 +45,19 @@ static int read_whole(struct dev *file, enum record_type type, uint64_t pos, con
 int record_read(struct dev *file, enum record_type type, uint64_t pos, const uint8_t run[8],
 	struct record *r, struct err *e)
 {
+	uint64_t budget = UINT64_MAX;
+
+	return record_search(file, type, pos, run, &budget, r, e);
+}
+
+uint64_t record_search_budget(const struct dev *file)
+{
+	return 2 * min_u64(dev_size(file), UINT64_MAX / 4) + (64 << 20);
+}
+
+int record_search(struct dev *file, enum record_type type, uint64_t pos, const uint8_t run[8],
+	uint64_t *budget, struct record *r, struct err *e)
+{
 	uint8_t head[RECORD_HEAD_BYTES];
 	struct err mine;
 	int rc;
@@ -61,6 +74,12 @@ int record_read(struct dev *file, enum record_type type, uint64_t pos, const uin
 		return at(file, pos, e);
 	if (!range_inside(pos, r->len, dev_size(file)))
 		return cut_off(file, type, pos, e);
+	if (r->len > *budget) {
+		err_set(e, ERR_DAMAGED, 0, "%s: too many that do not hold",
+			layout_record_name(type));
+		return at(file, pos, e);
+	}
+	*budget -= r->len;
 	return read_whole(file, type, pos, run, r, e);
 }
 

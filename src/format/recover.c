@@ -6,6 +6,9 @@
  */
 #include "format/recover.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +18,10 @@
 #include "codec/block.h"
 #include "format/recover_find.h"
 
+/* So many chunks may be lost in any file, and so many for each one that was found. */
+#define LOST_CHUNKS_MIN 16384
+#define LOST_CHUNKS_FACTOR 1000
+
 struct recover {
 	struct dev *in;
 	struct layout_head head;
@@ -22,13 +29,19 @@ struct recover {
 	struct image_writer *w;
 	struct unpacker *u;
 	uint8_t *frame, *plain; /* block_bound and block bytes */
-	recover_lost_fn *lost;
-	void *user;
+	const struct recover_hooks *hooks;
 	struct recover_report *report;
 	/* The loss under way: adjacent ones are reported as one. */
 	uint64_t lost_off, lost_len, lost_file_off;
 	char why[sizeof(((struct err *)0)->msg)];
 };
+
+int recover_check_stop(const struct recover_hooks *hooks, const struct dev *in, struct err *e)
+{
+	if (hooks->stop == NULL || !hooks->stop(hooks->user))
+		return 0;
+	return err_set(e, ERR_CANCELLED, 0, "repair of %s cancelled", dev_name(in));
+}
 
 static void report_loss(struct recover *r)
 {
@@ -36,8 +49,8 @@ static void report_loss(struct recover *r)
 		return;
 	r->report->lost_ranges++;
 	r->report->lost_bytes += r->lost_len;
-	if (r->lost != NULL)
-		r->lost(r->user, r->lost_off, r->lost_len, r->lost_file_off, r->why);
+	if (r->hooks->lost != NULL)
+		r->hooks->lost(r->hooks->user, r->lost_off, r->lost_len, r->lost_file_off, r->why);
 	r->lost_len = 0;
 }
 
@@ -153,6 +166,9 @@ static int with_table(struct recover *r, const struct chunk_place *p, uint64_t n
 	for (uint32_t i = 0; rc == 0 && i < t.entries; i++) {
 		struct layout_entry x = layout_entry_at(&t, i);
 
+		rc = recover_check_stop(r->hooks, r->in, e);
+		if (rc < 0)
+			break;
 		rc = copy_entry(r, &t, &x, file_off, &next_bad, e);
 		file_off += x.stored;
 	}
@@ -214,6 +230,9 @@ static int without_table(struct recover *r, const struct chunk_place *p, uint64_
 	while (pos != 0 && image_writer_offset(r->w) < chunk_end) {
 		size_t n = (size_t)min_u64(bound, limit > pos ? limit - pos : 0), stored = 0;
 
+		rc = recover_check_stop(r->hooks, r->in, e);
+		if (rc < 0)
+			return rc;
 		err_set(&why, ERR_DAMAGED, 0, "its table is lost, and its frames end here");
 		if (n < 9 || dev_read(r->in, pos, r->frame, n, &why) < 0)
 			break;
@@ -261,6 +280,34 @@ static int recover_chunks(struct recover *r, const struct chunk_place *places, s
 	return rc < 0 ? rc : 0;
 }
 
+/*
+ * Each chunk that is lost costs some KiB in the new image, and HEAD can say a million of them: more
+ * than any file that was cut or damaged has lost are not made up.
+ */
+static int check_found(const struct recover *r, const struct chunk_place *places, struct err *e)
+{
+	uint64_t chunks = layout_chunk_count(&r->head), found = 0;
+
+	for (uint64_t n = 0; n < chunks; n++)
+		found += places[n].chunk_pos != 0 || places[n].table_pos != 0;
+	if (chunks - found <= LOST_CHUNKS_MIN + LOST_CHUNKS_FACTOR * found)
+		return 0;
+	return err_set(e, ERR_DAMAGED, 0,
+		"%s: HEAD says %" PRIu64 " chunks, and %" PRIu64 " of them were found",
+		dev_name(r->in), chunks, found);
+}
+
+/* A head that is not written here is the image's fault, not the caller's. */
+static int begin(struct recover *r, struct dev *out, struct err *e)
+{
+	int rc = image_writer_new(out, &r->head, false, &r->w, e);
+
+	if (rc != -ERR_USAGE)
+		return rc;
+	e->code = ERR_DAMAGED;
+	return err_prefix(e, "%s", dev_name(r->in));
+}
+
 static int recover_run(struct recover *r, struct dev *out, struct err *e)
 {
 	struct chunk_place *places = NULL;
@@ -273,10 +320,12 @@ static int recover_run(struct recover *r, struct dev *out, struct err *e)
 	if (rc == 0 && (r->frame == NULL || r->plain == NULL))
 		rc = err_nomem(e);
 	if (rc == 0)
-		rc = recover_find_chunks(r->in, &r->head, r->head_len, &places,
+		rc = recover_find_chunks(r->in, r->hooks, &r->head, r->head_len, &places,
 			&r->report->index_lost, e);
 	if (rc == 0)
-		rc = image_writer_new(out, &r->head, false, &r->w, e);
+		rc = check_found(r, places, e);
+	if (rc == 0)
+		rc = begin(r, out, e);
 	if (rc == 0)
 		rc = recover_chunks(r, places, e);
 	if (rc == 0)
@@ -291,17 +340,38 @@ static int recover_run(struct recover *r, struct dev *out, struct err *e)
 	return rc;
 }
 
-int recover_image(struct dev *in, struct dev *out, recover_lost_fn *lost, void *user,
+/* What is written there is gone: for who only looks. */
+static int open_nowhere(struct dev **out, struct err *e)
+{
+	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_set_errno(e, ERR_TARGET, errno, "open /dev/null");
+	return dev_open_pipe(fd, "/dev/null", true, out, e);
+}
+
+int recover_image(struct dev *in, struct dev *out, const struct recover_hooks *hooks,
 	struct recover_report *report, struct err *e)
 {
-	struct recover r = { .in = in, .lost = lost, .user = user, .report = report };
+	struct recover r = { .in = in, .hooks = hooks, .report = report };
 	struct record head = { 0 };
-	int rc;
+	struct dev *nowhere = NULL;
+	int rc = 0;
 
 	memset(report, 0, sizeof(*report));
-	rc = recover_find_head(in, &r.head, &head, &r.head_len, &report->head_copied, e);
+	if (out == NULL)
+		rc = open_nowhere(&nowhere, e);
 	if (rc == 0)
-		rc = recover_run(&r, out, e);
+		rc = recover_find_head(in, hooks, &r.head, &head, &r.head_len, &report->head_copied,
+			e);
+	/* What this version reads, but can't write. */
+	if (rc == 0 && (r.head.minor > VERSION_MINOR || r.head.ro_compat != 0))
+		rc = err_set(e, ERR_FORMAT, 0,
+			"%s: it has features of a later version, and is not repaired by this one",
+			dev_name(in));
+	if (rc == 0)
+		rc = recover_run(&r, out != NULL ? out : nowhere, e);
 	free(head.frame);
+	dev_close(nowhere);
 	return rc;
 }

@@ -19,15 +19,24 @@ struct recover_report {
 	struct image_totals totals; /* of the new image */
 };
 
-/* Called for each range that is lost, ascending; file_off is 0 when not known. */
-typedef void recover_lost_fn(void *user, uint64_t off, uint64_t len, uint64_t file_off,
-	const char *why);
+struct recover_hooks {
+	/* Note a range that is lost, ascending; file_off is 0 when not known. May be NULL. */
+	void (*lost)(void *user, uint64_t off, uint64_t len, uint64_t file_off, const char *why);
+	/* Say whether to give up. Asked for each block and window. May be NULL: never. */
+	bool (*stop)(void *user);
+	void *user;
+};
 
 /*
- * Recover `in` into `out`, an empty file; both stay the caller's. 0, also when something was lost:
- * see the report. ERR_FORMAT when neither HEAD nor its copy is there.
+ * Recover `in` into `out`, an empty file; both stay the caller's. Without `out` all is looked at,
+ * and nothing is written. 0, also when something was lost: see the report. ERR_FORMAT when neither
+ * HEAD nor its copy is there, or it is of a later version; ERR_DAMAGED when next to nothing is;
+ * ERR_CANCELLED when a hook said so: `out` is no image then.
  */
-int recover_image(struct dev *in, struct dev *out, recover_lost_fn *lost, void *user,
+int recover_image(struct dev *in, struct dev *out, const struct recover_hooks *hooks,
 	struct recover_report *report, struct err *e);
+
+/* For recover_find.h: -ERR_CANCELLED when the hooks say stop. */
+int recover_check_stop(const struct recover_hooks *hooks, const struct dev *in, struct err *e);
 
 #endif

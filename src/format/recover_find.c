@@ -34,7 +34,8 @@ static int try_head(struct dev *in, enum record_type type, uint64_t pos, struct 
 }
 
 /* Look for the signature backwards from the end: the copy is among the last records. */
-static int find_copy(struct dev *in, struct layout_head *head, struct record *r, struct err *e)
+static int find_copy(struct dev *in, const struct recover_hooks *hooks, struct layout_head *head,
+	struct record *r, struct err *e)
 {
 	uint64_t end = dev_size(in);
 	uint8_t *window = malloc(WINDOW_BYTES + SIGNATURE_BYTES);
@@ -47,6 +48,10 @@ static int find_copy(struct dev *in, struct layout_head *head, struct record *r,
 		/* A little into the window behind: the signature may lie across the border. */
 		size_t n = (size_t)min_u64(end - from + SIGNATURE_BYTES, dev_size(in) - from);
 
+		if (recover_check_stop(hooks, in, e) < 0) {
+			rc = -ERR_CANCELLED;
+			break;
+		}
 		if (dev_read(in, from, window, n, e) < 0)
 			break;
 		for (size_t i = n; rc < 0 && i-- > SIGNATURE_AT;)
@@ -59,16 +64,18 @@ static int find_copy(struct dev *in, struct layout_head *head, struct record *r,
 	return rc;
 }
 
-int recover_find_head(struct dev *in, struct layout_head *head, struct record *r,
-	uint64_t *head_len, bool *copied, struct err *e)
+int recover_find_head(struct dev *in, const struct recover_hooks *hooks, struct layout_head *head,
+	struct record *r, uint64_t *head_len, bool *copied, struct err *e)
 {
 	int rc = try_head(in, REC_HEAD, 0, head, r, e);
 
 	*copied = false;
 	if (rc < 0 && e->code == ERR_DAMAGED) {
 		*copied = true;
-		rc = find_copy(in, head, r, e);
+		rc = find_copy(in, hooks, head, r, e);
 	}
+	if (rc == -ERR_CANCELLED)
+		return rc;
 	if (rc < 0)
 		return err_set(e, ERR_FORMAT, 0, "%s: neither HEAD nor a copy of it was found",
 			dev_name(in));
@@ -78,17 +85,19 @@ int recover_find_head(struct dev *in, struct layout_head *head, struct record *r
 
 /* The places as INDX tells them: the whole index or nothing. */
 static int from_index(struct dev *in, const struct layout_head *head, uint64_t head_len,
-	struct chunk_place *places, struct err *e)
+	struct chunk_place *places)
 {
 	uint64_t tail_pos, chunks = layout_chunk_count(head);
 	struct record indx = { 0 };
 	struct layout_tail tail;
-	int rc = image_find_tail(in, head->uuid, &tail, &tail_pos, e);
+	struct err why; /* why not does not matter: then the file is searched */
+	int rc = image_find_tail(in, head->uuid, &tail, &tail_pos, &why);
 
 	if (rc == 0)
-		rc = record_read(in, REC_INDX, tail.indx_pos, head->uuid, &indx, e);
+		rc = record_read(in, REC_INDX, tail.indx_pos, head->uuid, &indx, &why);
 	if (rc == 0)
-		rc = layout_indx_check(indx.body, indx.body_len, head, head_len, tail.indx_pos, e);
+		rc = layout_indx_check(indx.body, indx.body_len, head, head_len, tail.indx_pos,
+			&why);
 	for (uint64_t i = 0; rc == 0 && i < chunks; i++) {
 		struct layout_indx_entry x;
 
@@ -100,12 +109,12 @@ static int from_index(struct dev *in, const struct layout_head *head, uint64_t h
 }
 
 static void found_chunk(struct dev *in, const struct layout_head *head, uint64_t pos,
-	struct chunk_place *places)
+	uint64_t *budget, struct chunk_place *places)
 {
 	struct layout_chnk c;
 	struct record r;
 
-	if (record_read(in, REC_CHNK, pos, head->uuid, &r, NULL) < 0)
+	if (record_search(in, REC_CHNK, pos, head->uuid, budget, &r, NULL) < 0)
 		return;
 	if (layout_chnk_decode(r.body, r.body_len, head, &c, NULL) == 0)
 		places[c.number].chunk_pos = pos;
@@ -113,12 +122,12 @@ static void found_chunk(struct dev *in, const struct layout_head *head, uint64_t
 }
 
 static void found_table(struct dev *in, const struct layout_head *head, uint64_t pos,
-	struct chunk_place *places)
+	uint64_t *budget, struct chunk_place *places)
 {
 	struct layout_tabl t;
 	struct record r;
 
-	if (record_read(in, REC_TABL, pos, head->uuid, &r, NULL) < 0)
+	if (record_search(in, REC_TABL, pos, head->uuid, budget, &r, NULL) < 0)
 		return;
 	if (layout_tabl_decode(r.body, r.body_len, head, &t, NULL) == 0) {
 		places[t.number].table_pos = pos;
@@ -128,7 +137,7 @@ static void found_table(struct dev *in, const struct layout_head *head, uint64_t
 }
 
 static void search_window(struct dev *in, const struct layout_head *head, const uint8_t *p,
-	size_t n, uint64_t off, struct chunk_place *places)
+	size_t n, uint64_t off, uint64_t *budget, struct chunk_place *places)
 {
 	const uint8_t *at = p;
 
@@ -137,30 +146,33 @@ static void search_window(struct dev *in, const struct layout_head *head, const 
 
 		if (pos >= SIGNATURE_AT && n - (size_t)(at - p) >= SIGNATURE_BYTES) {
 			if (memcmp(at + 4, "CHNK", 4) == 0)
-				found_chunk(in, head, pos - SIGNATURE_AT, places);
+				found_chunk(in, head, pos - SIGNATURE_AT, budget, places);
 			else if (memcmp(at + 4, "TABL", 4) == 0)
-				found_table(in, head, pos - SIGNATURE_AT, places);
+				found_table(in, head, pos - SIGNATURE_AT, budget, places);
 		}
 		at++;
 	}
 }
 
 /* Every byte of the file. What can't be read is passed over: nothing can be found there. */
-static int search(struct dev *in, const struct layout_head *head, struct chunk_place *places,
-	struct err *e)
+static int search(struct dev *in, const struct recover_hooks *hooks, const struct layout_head *head,
+	struct chunk_place *places, struct err *e)
 {
 	uint8_t *window = malloc(WINDOW_BYTES + SIGNATURE_BYTES);
+	uint64_t budget = record_search_budget(in);
+	int rc = 0;
 
 	if (window == NULL)
 		return err_nomem(e);
-	for (uint64_t off = 0; off < dev_size(in); off += WINDOW_BYTES) {
+	for (uint64_t off = 0; rc == 0 && off < dev_size(in); off += WINDOW_BYTES) {
 		size_t n = (size_t)min_u64(WINDOW_BYTES + SIGNATURE_BYTES, dev_size(in) - off);
 
-		if (dev_read(in, off, window, n, NULL) == 0)
-			search_window(in, head, window, n, off, places);
+		rc = recover_check_stop(hooks, in, e);
+		if (rc == 0 && dev_read(in, off, window, n, NULL) == 0)
+			search_window(in, head, window, n, off, &budget, places);
 	}
 	free(window);
-	return 0;
+	return rc;
 }
 
 /* A chunk begins where the one before it ends. */
@@ -173,8 +185,9 @@ static void join_places(struct chunk_place *places, uint64_t chunks, uint64_t he
 			places[i].chunk_pos = places[i - 1].table_pos + places[i - 1].table_len;
 }
 
-int recover_find_chunks(struct dev *in, const struct layout_head *head, uint64_t head_len,
-	struct chunk_place **places, bool *searched, struct err *e)
+int recover_find_chunks(struct dev *in, const struct recover_hooks *hooks,
+	const struct layout_head *head, uint64_t head_len, struct chunk_place **places,
+	bool *searched, struct err *e)
 {
 	uint64_t chunks = layout_chunk_count(head);
 	int rc = 0;
@@ -183,10 +196,10 @@ int recover_find_chunks(struct dev *in, const struct layout_head *head, uint64_t
 	*places = calloc((size_t)chunks + 1, sizeof(**places));
 	if (*places == NULL)
 		return err_nomem(e);
-	*searched = from_index(in, head, head_len, *places, NULL) < 0;
+	*searched = from_index(in, head, head_len, *places) < 0;
 	if (*searched) {
 		memset(*places, 0, ((size_t)chunks + 1) * sizeof(**places));
-		rc = search(in, head, *places, e);
+		rc = search(in, hooks, head, *places, e);
 	}
 	if (rc < 0) {
 		free(*places);

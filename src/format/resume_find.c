@@ -6,7 +6,7 @@
  * Where the links break (a record that does not hold), nothing behind can be used: the search goes
  * on below that place. So the whole file is passed at most once, even when it is garbage. There
  * is no other bound to the search: to read a file down to its start takes less time than to make
- * the image anew.
+ * the image anew. Tables that overlap, which no run writes, are read up to record_search's budget.
  */
 #include "format/resume_find.h"
 
@@ -27,6 +27,7 @@ struct find {
 	const struct layout_head *head;
 	uint64_t head_len;
 	struct resume_chain *chain;
+	uint64_t budget; /* of record_search */
 };
 
 /* ---- The last table ---- */
@@ -35,13 +36,13 @@ struct find {
  * The place of a table that holds, with its number. 0 when there is none at `pos`, 1 when there is,
  * negative when reading failed.
  */
-static int try_table(const struct find *f, uint64_t pos, uint64_t *number, struct resume_place *p,
+static int try_table(struct find *f, uint64_t pos, uint64_t *number, struct resume_place *p,
 	struct err *e)
 {
 	struct layout_tabl t;
 	struct record r;
 	struct err why;
-	int rc = record_read(f->file, REC_TABL, pos, f->head->uuid, &r, &why);
+	int rc = record_search(f->file, REC_TABL, pos, f->head->uuid, &f->budget, &r, &why);
 
 	if (rc == -ERR_DAMAGED)
 		return 0;
@@ -71,7 +72,7 @@ static const uint8_t *last_hit(const uint8_t *window, size_t n)
 }
 
 /* The last table that begins below `limit`: 1, and its place; 0: there is none. */
-static int last_table(const struct find *f, uint64_t limit, uint8_t *window, uint64_t *number,
+static int last_table(struct find *f, uint64_t limit, uint8_t *window, uint64_t *number,
 	struct resume_place *p, struct err *e)
 {
 	const uint64_t size = dev_size(f->file);
@@ -173,7 +174,11 @@ static int follow(const struct find *f, uint64_t number, uint64_t *broken, struc
 int resume_find_chunks(struct dev *file, const struct layout_head *head, uint64_t head_len,
 	struct resume_chain *c, struct err *e)
 {
-	const struct find f = { .file = file, .head = head, .head_len = head_len, .chain = c };
+	struct find f = { .file = file,
+		.head = head,
+		.head_len = head_len,
+		.chain = c,
+		.budget = record_search_budget(file) };
 	uint64_t limit = dev_size(file), number = 0;
 	struct resume_place last;
 	uint8_t *window = malloc(WINDOW_BYTES + SIGNATURE_AT + SIGNATURE_BYTES);

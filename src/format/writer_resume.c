@@ -320,6 +320,11 @@ static int go_on(struct resume *r, bool write_through, struct image_writer **out
 	uint64_t end = 0;
 	int rc = writer_alloc(r->out, &r->found, &w, e);
 
+	/* The file's head was found wanting, not the caller's. */
+	if (rc == -ERR_USAGE) {
+		e->code = ERR_DAMAGED;
+		rc = err_prefix(e, "resume %s", dev_name(r->out));
+	}
 	if (rc == 0)
 		rc = alloc_buffers(r, e);
 	if (rc == 0)

@@ -189,6 +189,13 @@ static int make_threads(struct job *j, struct err *e)
 	return -ERR_INTERNAL;
 }
 
+/* With the lock held, or before any thread runs. Of a slot's buffers one is for the plain block. */
+static void set_limit(struct job *j)
+{
+	rate_limit_set(&j->limit, j->settings.max_bytes_per_s, min_u64(j->in_bytes, j->out_bytes),
+		clock_ns());
+}
+
 int engine_start(struct job *j, const struct job_settings *s, struct err *e)
 {
 	pthread_condattr_t attr;
@@ -206,6 +213,7 @@ int engine_start(struct job *j, const struct job_settings *s, struct err *e)
 	j->end_ticket = UINT64_MAX;
 	j->started_ns = clock_ns();
 	j->moved_ns = j->started_ns;
+	set_limit(j);
 	rc = aio_open(j->input, AIO_DEPTH, &j->read_aio, e);
 	if (rc == 0 && j->output != NULL)
 		rc = aio_open(j->output, AIO_DEPTH, &j->write_aio, e);
@@ -276,7 +284,7 @@ void job_set(struct job *j, const struct job_settings *s)
 	if (!j->stop && c.workers > j->worker_count && grow_workers(j, c.workers, NULL) < 0)
 		c.workers = j->worker_count;
 	j->settings = c;
-	j->allowed_ns = 0;
+	set_limit(j);
 	pthread_cond_broadcast(&j->for_reader);
 	pthread_cond_broadcast(&j->for_workers);
 	pthread_mutex_unlock(&j->lock);
@@ -344,10 +352,12 @@ bool job_stalled(struct job *j)
 static bool over(struct job *j)
 {
 	uint64_t limit_ns = j->settings.stall_ms * NS_PER_MS, now = clock_ns();
+	/* A limit that makes everybody wait is no stall. */
+	uint64_t since = max_u64(j->moved_ns, min_u64(j->limit.from_ns, now));
 
 	if (j->threads_left == 0 || j->stalled)
 		return true;
-	if (limit_ns == 0 || j->paused || now - j->moved_ns < limit_ns)
+	if (limit_ns == 0 || j->paused || now - since < limit_ns)
 		return false;
 	j->stalled = true;
 	engine_stall_error(j, now);

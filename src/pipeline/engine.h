@@ -14,6 +14,7 @@
 
 #include "device/aio.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/rate_limit.h"
 
 #define RATE_SAMPLES 24
 
@@ -32,7 +33,7 @@ struct slot {
 	uint64_t off, len;    /* source range */
 	enum entry_kind kind; /* what it is; capture's worker may turn data into zero */
 	bool needs_work;      /* a worker has to see it */
-	uint64_t weight;      /* bytes that it counts in done_bytes */
+	uint64_t weight; /* bytes that it counts in done_bytes, and at least against the limit */
 	uint8_t *in, *out;
 	size_t stored; /* frame bytes in `out` (capture) or `in` (the others) */
 	uint8_t hash[HASH_MAX_BYTES];
@@ -121,7 +122,8 @@ struct job {
 	unsigned threads_left; /* reader and ordered end, still running */
 	struct err error;
 	struct job_progress progress;
-	uint64_t started_ns, paused_since_ns, ended_ns, allowed_ns;
+	struct rate_limit limit;
+	uint64_t started_ns, paused_since_ns, ended_ns;
 	uint64_t moved_ns; /* when something last moved */
 	struct doing reader_doing, sink_doing;
 	unsigned busy_workers;

@@ -25,11 +25,8 @@ static enum take may_take(struct job *j, uint64_t *until_ns)
 		return TAKE_LATER;
 	if (j->slots_out >= j->settings.depth || j->planned - j->next_sink >= JOB_MAX_DEPTH)
 		return TAKE_LATER;
-	if (j->settings.max_bytes_per_s > 0 && j->allowed_ns > clock_ns()) {
-		*until_ns = j->allowed_ns;
-		return TAKE_LATER;
-	}
-	return TAKE_SLOT;
+	*until_ns = rate_limit_until(&j->limit, clock_ns());
+	return *until_ns > 0 ? TAKE_LATER : TAKE_SLOT;
 }
 
 /*
@@ -47,10 +44,6 @@ static enum take take_slot(struct job *j, bool block, struct slot **out, struct 
 	while ((t = may_take(j, &until)) == TAKE_LATER && block) {
 		struct timespec ts = clock_timespec(until);
 
-		/* A limit that makes everybody wait is no stall. */
-		if (until > 0)
-			j->moved_ns = clock_ns();
-
 		if (until > 0)
 			pthread_cond_timedwait(&j->for_reader, &j->lock, &ts);
 		else
@@ -59,23 +52,14 @@ static enum take take_slot(struct job *j, bool block, struct slot **out, struct 
 	if (block)
 		j->progress.full_ns += clock_ns() - from;
 	if (t == TAKE_SLOT) {
+		/* Which may read a block table, and so may hang. */
+		j->reader_doing.what = "looks up the next block";
 		*out = engine_take_free(j, e);
 		if (*out != NULL)
 			(*out)->level = j->settings.level;
 	}
 	pthread_mutex_unlock(&j->lock);
 	return t;
-}
-
-/* With the lock held: a rate limit lets the next read begin when this one's bytes are paid for. */
-static void charge_rate(struct job *j, uint64_t bytes)
-{
-	uint64_t now = clock_ns();
-
-	if (j->settings.max_bytes_per_s == 0 || bytes == 0)
-		return;
-	j->allowed_ns = max_u64(j->allowed_ns, now) +
-		(uint64_t)((double)bytes * 1e9 / (double)j->settings.max_bytes_per_s);
 }
 
 /* With the lock held: the slot has all its bytes. */
@@ -211,7 +195,10 @@ static int plan_ticket(struct job *j, struct slot *s, bool *ended, struct err *e
 		s->pending = s->piece_count;
 		for (unsigned i = 0; i < s->piece_count; i++)
 			read_bytes += s->pieces[i].req.len;
-		charge_rate(j, read_bytes);
+		/* A job that reads packed blocks is limited by what is in them. */
+		read_bytes = max_u64(read_bytes, s->weight);
+		if (read_bytes > 0)
+			rate_limit_charge(&j->limit, read_bytes, clock_ns());
 		j->tickets[s->ticket % JOB_MAX_DEPTH] = s;
 		if (s->pending == 0)
 			slot_is_read(j, s);

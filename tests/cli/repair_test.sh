@@ -62,6 +62,45 @@ cmp -n "$off" "$TMP/good.raw" "$TMP/saved.raw" &&
 	cmp -i $((off + len)) "$TMP/good.raw" "$TMP/saved.raw" &&
 	ok 'all else is there' || nok 'all else is there'
 
+# ---- --dry-run ----
+check_status 7 '--dry-run of it: the same exit status' \
+	"$IMGTOOL" repair --dry-run "$TMP/bad.zst" "$TMP/dry.zst"
+check_grep "^would make .*dry\.zst of .*bad\.zst" "$TMP/out" 'says what it would do'
+check_grep "at $off, $len bytes" "$TMP/out" 'and what would be lost'
+check_fails 'and makes nothing' test -e "$TMP/dry.zst" -o -e "$TMP/dry.zst.partial"
+check 'of one that lost only its end' "$IMGTOOL" repair --json --dry-run "$TMP/cut.zst" \
+	"$TMP/dry.zst"
+check_eq "$(jq -c 'select(.event == "repair") | [.dry_run, .lost_bytes]' "$TMP/out")" '[true,0]' \
+	'nothing would be lost'
+check_status 9 'it refuses what a repair would' \
+	"$IMGTOOL" repair --dry-run "$TMP/cut.zst" "$TMP/new.zst"
+
+# ---- Signals ----
+# Reads that take 20 ms each: some seconds in which it can be stopped.
+slow_repair() { # ARGUMENTS: sets PID to imgtool's
+	ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0 strace -f -o /dev/null \
+		-e trace=pread64 -e inject=pread64:delay_enter=20000 "$IMGTOOL" repair "$@" \
+		2>"$TMP/slow.err" &
+	STRACE=$!
+	wait_until test -s "$TMP/slow.zst.partial"
+	PID=$(pgrep -P $STRACE)
+}
+if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
+	for signal in INT TERM; do
+		slow_repair "$TMP/cut.zst" "$TMP/slow.zst"
+		kill -$signal "$PID"
+		status=0
+		wait $STRACE || status=$?
+		check_eq "$status" 130 "SIG$signal ends a repair"
+		check_grep '^imgtool: repair of .*cut\.zst cancelled; .*slow\.zst was not made$' \
+			"$TMP/slow.err" 'and says so'
+		check_fails 'R8: it leaves nothing' test -e "$TMP/slow.zst" -o \
+			-e "$TMP/slow.zst.partial"
+	done
+else
+	skip_case 'a signal ends a repair' 'no strace'
+fi
+
 # ---- HEAD is lost ----
 cp "$img" "$TMP/headless.zst"
 dd if=/dev/urandom of="$TMP/headless.zst" bs=4096 count=1 conv=notrunc status=none

@@ -174,5 +174,12 @@ cp "$TMP/out" "$TMP/range"
 cp "$img" "$TMP/done.zst.partial"
 check '--resume of a complete file names it' "$IMGTOOL" image --resume -q "$src" "$TMP/done.zst"
 check 'it is the same' cmp "$img" "$TMP/done.zst"
+cp "$img" "$TMP/old.zst.partial"
+check_status 9 'but not when the file system has changed' "$IMGTOOL" image --resume -q \
+	"$TMP/changed.img" "$TMP/old.zst"
+check_grep 'old\.zst\.partial: it was written to its end, and the map of .* has changed since' \
+	"$TMP/err" 'why'
+same_file "$img" "$TMP/old.zst.partial" 'it stays as it was'
+check_fails 'R8: without its name' test -e "$TMP/old.zst"
 
 done_testing

@@ -15,6 +15,19 @@ RECORD, TABLE = 0x184D2A5D, 0x184D2A5E
 # The number that layout_tabl_fuzz has for the head of an image.
 HEADS = {'v2.0-mixed.img.zst': 0, 'v2.0-sha256.img.zst': 1}
 
+# Section 8 of the specification: everything that a reader looks at, and the same as what it is not.
+ALL_MEMBERS = (b'{"tool":"t","created":"2026-01-02T03:04:05Z","host":"h","source":{"path":"p",'
+               b'"kind":"disk","model":"m","serial":"s","wwn":"w","size_bytes":1,'
+               b'"logical_bytes":512,"physical_bytes":4096,"disk":{"table":"gpt","id":"i"},'
+               b'"partition":{"number":1,"type":"t","guid":"g","name":"n","start_bytes":0},'
+               b'"file_system":{"type":"ext4","label":"l","uuid":"u"}},"map":{"kind":"used",'
+               b'"reason":"r","note":"n"},"settings":{"level":3,"hash":"sha256",'
+               b'"block_bytes":65536,"chunk_bytes":1048576,"on_read_error":"zero"},'
+               b'"result":{"bad_ranges":[[1,2]],"bad_range_count":1}}')
+WRONG_TYPES = (b'{"source":{"serial":{"a":[1]},"wwn":5,"disk":5,"partition":[],"file_system":"x"},'
+               b'"map":true,"settings":{"level":[],"on_read_error":3},"result":{"bad_ranges":'
+               b'{"a":"b"},"bad_range_count":"x"},"tool":[[]],"host":1e999}')
+
 
 def put(target, name, data):
     folder = os.path.join(TOP, 'fuzz', 'corpus', target)
@@ -53,6 +66,9 @@ def seeds_of(name, image):
                 body = pack('<QQ', head_len, at) + body
             if kind in ('head', 'chnk', 'indx', 'tail') or (kind == 'tabl' and name in HEADS):
                 put('layout_' + kind, '%s-%d' % (name.split('.img')[0], number), body)
+            if kind in ('head', 'meta'):
+                text = body[160:] if kind == 'head' else body
+                put('meta', '%s-%s' % (name.split('.img')[0], kind), text)
             at += 8 + length
         elif magic == TABLE:
             put('seek', name.split('.img')[0], image[at - 208:])
@@ -73,6 +89,10 @@ def main():
             image = f.read()
         seeds_of(name, image)
         put('image_open', name.split('.img')[0], image)
+        put('recover', name.split('.img')[0], image)
+        put('recover', name.split('.img')[0] + '-cut', image[:len(image) * 2 // 3])
+    put('meta', 'all-members', ALL_MEMBERS)
+    put('meta', 'wrong-types', WRONG_TYPES)
     for i, text in enumerate((b'a', b'seek ' * 40, bytes(range(256)) * 8)):
         frame = subprocess.run(['zstd', '-qc', '--content-size', '--stream-size=%d' % len(text)],
                                input=text, stdout=subprocess.PIPE, check=True).stdout

@@ -66,6 +66,16 @@ describe('json.decode', function()
     assert.is_nil(value)
     assert.matches('nested', message)
     assert.is_nil((json.decode(nested(100000))))
+    -- What was decoded can be told inside something else.
+    local told = json.encode { json.decode(nested(64)) }
+    assert.equal(nested(65), (told:gsub('{}', '[]')))
+  end)
+
+  it('refuses what would take much memory', function()
+    assert.is_table(json.decode('[' .. ('[],'):rep(60000) .. '0]'))
+    local value, message = json.decode('[' .. ('[],'):rep(70000) .. '0]')
+    assert.is_nil(value)
+    assert.equal('more than 131072 values', message)
   end)
 end)
 

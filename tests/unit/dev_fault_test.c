@@ -139,6 +139,13 @@ static void test_fail_reports(void **state)
 	assert_int_equal(one(d, FAULT_READ, 0), -ERR_SOURCE);
 	assert_int_equal(e.sys, EIO);
 	close_both(d, under);
+	/* A medium error of a disk is told as an I/O error. */
+	rule.sys = ENODATA;
+	d = with_rule(&under, rule);
+	assert_int_equal(one(d, FAULT_READ, 512), -ERR_SOURCE);
+	assert_int_equal(e.sys, EIO);
+	assert_string_equal(e.msg, "read memory at 512: Input/output error");
+	close_both(d, under);
 }
 
 /* A rule for a range counts only what touches it, to the byte; a flush touches everything. */

@@ -37,12 +37,13 @@ static void write_file(struct help *h, const char *name, const uint8_t *bytes, s
 
 static void recover(struct help *h, struct recover_report *r, struct losses *l)
 {
+	struct recover_hooks hooks = { .lost = note, .user = l };
 	struct dev *in = help_open(h, "broken", 0),
 		   *out = help_open(h, "new", DEV_WRITE | DEV_CREATE);
 	struct err e;
 
 	memset(l, 0, sizeof(*l));
-	assert_ok(recover_image(in, out, note, l, r, &e), &e);
+	assert_ok(recover_image(in, out, &hooks, r, &e), &e);
 	assert_int_equal(r->lost_ranges, l->count);
 	dev_close(in);
 	dev_close(out);
@@ -307,8 +308,83 @@ static void test_table_and_frame(void **state)
 	teardown(&f);
 }
 
+/* Says stop when it is asked for the n-th time. */
+struct stopper {
+	uint64_t asked, nth;
+};
+
+static bool stop(void *user)
+{
+	struct stopper *s = user;
+
+	return ++s->asked >= s->nth;
+}
+
+/* Stopped at every point where it can be: cancelled, and what is there opens as no image. */
+static void test_stop(void **state)
+{
+	struct stopper s = { 0 };
+	struct recover_hooks hooks = { .stop = stop, .user = &s };
+	struct recover_report r;
+	struct fixture f;
+	struct err e;
+	int rc = -1;
+
+	(void)state;
+	setup(&f, 11);
+	/* Neither head nor end: it is searched for both, and the search can be stopped. */
+	memset(f.file, 0, 4096);
+	write_file(&f.h, "broken", f.file, f.len - 100);
+	for (s.nth = 1; rc != 0; s.nth++) {
+		struct dev *in = help_open(&f.h, "broken", 0),
+			   *out = help_open(&f.h, "new", DEV_WRITE | DEV_CREATE);
+		struct image *image;
+
+		s.asked = 0;
+		rc = recover_image(in, out, &hooks, &r, &e);
+		if (rc != 0) {
+			assert_int_equal(rc, -ERR_CANCELLED);
+			assert_int_equal(s.asked, s.nth);
+			assert_true(image_open(out, &image, &e) < 0);
+		}
+		dev_close(in);
+		dev_close(out);
+		assert_int_equal(remove(help_path(&f.h, "new")), 0);
+	}
+	assert_true(s.nth > 20);
+	assert_int_equal(remove(help_path(&f.h, "broken")), 0);
+	teardown(&f);
+}
+
+/* Without a file to write, the report is the same. */
+static void test_only_looking(void **state)
+{
+	struct recover_hooks hooks = { 0 };
+	struct recover_report seen, made;
+	struct losses losses;
+	struct fixture f;
+	struct dev *in;
+	struct err e;
+
+	(void)state;
+	setup(&f, 12);
+	write_file(&f.h, "broken", f.file, f.len * 2 / 3);
+	in = help_open(&f.h, "broken", 0);
+	assert_ok(recover_image(in, NULL, &hooks, &seen, &e), &e);
+	dev_close(in);
+	recover(&f.h, &made, &losses);
+	assert_true(seen.lost_bytes > 0);
+	assert_int_equal(seen.lost_bytes, made.lost_bytes);
+	assert_int_equal(seen.lost_ranges, made.lost_ranges);
+	for (int k = 0; k < ENTRY_KINDS; k++)
+		assert_int_equal(seen.totals.kind_bytes[k], made.totals.kind_bytes[k]);
+	clean(&f.h);
+	teardown(&f);
+}
+
 static void test_not_an_image(void **state)
 {
+	struct recover_hooks hooks = { 0 };
 	struct recover_report r;
 	struct dev *in, *out;
 	struct help h;
@@ -319,7 +395,7 @@ static void test_not_an_image(void **state)
 	write_file(&h, "broken", h.bytes, 100000);
 	in = help_open(&h, "broken", 0);
 	out = help_open(&h, "new", DEV_WRITE | DEV_CREATE);
-	assert_int_equal(recover_image(in, out, NULL, NULL, &r, &e), -ERR_FORMAT);
+	assert_int_equal(recover_image(in, out, &hooks, &r, &e), -ERR_FORMAT);
 	dev_close(in);
 	dev_close(out);
 	help_fini(&h);
@@ -336,6 +412,8 @@ int main(void)
 		cmocka_unit_test(test_damaged_chunk_headers_and_index),
 		cmocka_unit_test(test_lost_head),
 		cmocka_unit_test(test_table_and_frame),
+		cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_only_looking),
 		cmocka_unit_test(test_not_an_image),
 	};
 

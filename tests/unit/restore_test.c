@@ -1,5 +1,4 @@
 /* Restore: every byte of the range, nothing else, and never a wrong one. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -301,43 +300,6 @@ static void test_r9_bad_ranges(void **state)
 	free(got);
 }
 
-/* R7: no write and no flush may fail unseen: every n-th one, until the job succeeds. */
-static void test_r7_target_fault_sweep(void **state)
-{
-	static const enum fault_action actions[] = { FAULT_FAIL, FAULT_SHORTEN };
-	struct fixture f;
-	struct err e = { 0 };
-
-	(void)state;
-	setup(&f, 9);
-	for (int op = FAULT_WRITE; op <= FAULT_FLUSH; op++)
-		for (size_t a = 0; a < COUNT_OF(actions); a++)
-			for (uint64_t n = 1; op == FAULT_WRITE || a == 0; n++) {
-				struct fault_rule rule = { .op = (enum fault_op)op,
-					.action = actions[a],
-					.nth = n,
-					.sys = ENOSPC };
-				struct fault_plan plan = { .rules = &rule, .rule_count = 1 };
-				struct dev *t = stale_target(SIZE), *faulty;
-				struct restore r;
-				int code;
-
-				assert_ok(dev_open_fault(t, &plan, &faulty, &e), &e);
-				r = restore_to(&f, faulty);
-				r.free = RESTORE_FREE_ZERO;
-				code = run(&r, &e);
-				if (dev_fault_count(faulty, rule.op) >= n)
-					assert_int_equal(code, ERR_TARGET);
-				else
-					assert_int_equal(code, ERR_OK);
-				dev_close(faulty);
-				dev_close(t);
-				if (code == ERR_OK)
-					break;
-			}
-	teardown(&f);
-}
-
 /* Only what differs is written: the writes are counted, and the rest is right all the same. */
 static void test_only_changed(void **state)
 {
@@ -483,7 +445,6 @@ int main(void)
 		cmocka_unit_test(test_r5_own_image),
 		cmocka_unit_test(test_r6_damaged_block),
 		cmocka_unit_test(test_r9_bad_ranges),
-		cmocka_unit_test(test_r7_target_fault_sweep),
 		cmocka_unit_test(test_only_changed),
 		cmocka_unit_test(test_only_changed_ranges),
 		cmocka_unit_test(test_r6_only_changed_damaged),

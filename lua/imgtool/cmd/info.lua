@@ -7,6 +7,7 @@ local image = require 'img.image'
 local json = require 'imgtool.util.json'
 local open_set = require 'imgtool.job.set'
 local set_text = require 'imgtool.report.set'
+local stored = require 'imgtool.job.stored'
 local text = require 'imgtool.report.text'
 
 local M = {
@@ -29,11 +30,9 @@ local try = fail.try
 ---@return table
 function M.gather(opened, path)
   local facts = opened:facts()
-  local meta = json.decode(facts.meta)
-  local result = type(meta) == 'table' and meta.result
-  if type(result) ~= 'table' then result = {} end
-  facts.image, facts.head, facts.text, facts.meta = path, json.decode(facts.text), nil, nil
-  facts.bad_ranges = json.array(type(result.bad_ranges) == 'table' and result.bad_ranges or {})
+  local result, bad_ranges = stored.result(opened:meta())
+  facts.image, facts.head, facts.text = path, json.decode(facts.text), nil
+  facts.bad_ranges = bad_ranges
   facts.bad_range_count = result.bad_range_count or #facts.bad_ranges
   facts.stored_bytes, facts.frames = result.stored_bytes, result.frames
   return facts

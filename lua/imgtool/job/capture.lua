@@ -11,6 +11,7 @@ local output = require 'imgtool.job.output'
 local pipeline = require 'img.pipeline'
 local resume = require 'imgtool.policy.resume'
 local safety = require 'imgtool.policy.safety'
+local stored = require 'imgtool.job.stored'
 local sys = require 'img.sys'
 local tuning = require 'imgtool.policy.tuning'
 local verify = require 'imgtool.job.verify'
@@ -48,26 +49,24 @@ local function plan_file(job, identity)
   return file
 end
 
--- The head and text of the incomplete image, when it is one, and it may be gone on with.
+-- The head, text and settings of the incomplete image, when it is one, and it may be gone on with.
 local function stored_head(file, job)
   local dev <close> = try(device.open(file.partial))
   if dev:size() == 0 then return nil end
   local head, message, code = image.read_head(dev)
   if not head then fail.throw(('%s (--force begins anew)'):format(message), code) end
-  local stored = json.decode(head.text)
-  local stored_settings = stored and stored.settings
-  if type(stored_settings) ~= 'table' then
+  local kept, decoded = stored.settings(head)
+  if not kept then
     fail.raise('damaged', '%s: its metadata can\'t be read (--force begins anew)', file.partial)
   end
-  stored_settings.uuid, stored_settings.created = head.uuid, head.created_s
-  local same, reason = resume.same_settings(stored_settings, job)
+  local same, reason = resume.same_settings(kept, job)
   if not same then fail.raise('refused', 'resume %s: %s', file.partial, reason) end
-  return head, stored
+  return head, decoded, kept
 end
 
 -- What decides the image's bytes, and how fast they are made.
-local function settings_of(job, source_bytes, stored)
-  local kept = stored and stored.settings or {}
+local function settings_of(job, source_bytes, kept)
+  kept = kept or {}
   local machine = facts.machine()
   machine.source_bytes = source_bytes
   local settings, reason = tuning.choose(machine, {
@@ -96,7 +95,7 @@ local function check_live(c)
     .. ' inconsistent in the image'):format(c.job.source, points))
 end
 
-local function make_head(c, stored, stored_text)
+local function make_head(c, old, old_text)
   local job, settings = c.job, c.settings
   local info = c.source:info()
   local created = job.created or os.time()
@@ -105,16 +104,16 @@ local function make_head(c, stored, stored_text)
     path = job.source, identity = c.identity, info = info, fs = c.fs, note = c.live_note,
     exclude = c.exclude,
   }, settings)
-  if stored then
-    local same, reason = resume.same_source(stored_text, described)
+  if old then
+    local same, reason = resume.same_source(old_text, described)
     if not same then fail.raise('refused', 'resume %s: %s', c.file.partial, reason) end
   end
   return {
     source_bytes = info.size_bytes, chunk_bytes = settings.chunk_bytes,
     block_bytes = settings.block_bytes, logical_bytes = info.logical_bytes,
     physical_bytes = info.physical_bytes, hash = settings.hash,
-    uuid = stored and stored.uuid or job.uuid or sys.uuid(),
-    created_s = stored and stored.created_s or created, text = json.encode(described),
+    uuid = old and old.uuid or job.uuid or sys.uuid(),
+    created_s = old and old.created_s or created, text = json.encode(described),
   }
 end
 
@@ -127,19 +126,19 @@ local function gather(job, report, source, known)
   c.live_note, c.what = known.live_note, known.what or job.source
   c.file = plan_file(job, c.identity)
   if not known.identity then check_live(c) end
-  local stored, stored_text
-  if c.file.action == 'resume' then stored, stored_text = stored_head(c.file, job) end
+  local old, old_text, kept
+  if c.file.action == 'resume' then old, old_text, kept = stored_head(c.file, job) end
   if known.map then
     c.map, c.fs = known.map()
   else
-    c.map, c.fs, c.exclude = map.of(source, job, report, stored_text and stored_text.settings)
+    c.map, c.fs, c.exclude = map.of(source, job, report, kept)
   end
   if job.mode == 'used_only' and not c.fs.used_only then
     report:note(('all blocks of %s are taken: %s'):format(c.what, c.fs.reason))
   end
   if c.fs.note ~= '' then report:note(('%s: %s'):format(c.what, c.fs.note)) end
-  c.settings = settings_of(job, source:size(), stored_text)
-  c.head = make_head(c, stored, stored_text)
+  c.settings = settings_of(job, source:size(), kept)
+  c.head = make_head(c, old, old_text)
   return c
 end
 
@@ -147,8 +146,8 @@ end
 local function give_up(c, writer, message, code)
   if c.file.action == 'pipe' then fail.throw(message, code) end
   local stopped = writer:stop()
-  fail.throw(('%s; %s is incomplete%s'):format(message, c.file.partial,
-    stopped and ', --resume goes on with it' or ''), code)
+  fail.throw(('%s; %s is incomplete, --resume goes on with %s'):format(message, c.file.partial,
+    stopped and 'it' or 'what of it is on the disk'), code)
 end
 
 -- R7: every byte of the source is accounted for.
@@ -253,6 +252,11 @@ local function already_complete(c, dev)
   local opened <close> = image.open(dev)
   if not opened then return nil end
   local known = opened:facts()
+  -- It is whole, but it is an image of what the source was.
+  if known.map_digest ~= c.map:digest() then
+    fail.raise('refused', 'resume %s: it was written to its end, and the map of %s has changed'
+      .. ' since', c.file.partial, c.job.source)
+  end
   local checked = verify.image(c.file.partial, {
     sample_percent = 100, seed = 0, job = c.job, report = c.report,
   })
@@ -262,9 +266,7 @@ local function already_complete(c, dev)
   end
   try(dev:flush())
   local totals = { stored_bytes = 0, bad_range_count = 0 }
-  for key, value in pairs(json.decode(known.meta).result) do
-    if math.type(value) == 'integer' then totals[key] = value end
-  end
+  for key, value in pairs((stored.result(opened:meta()))) do totals[key] = value end
   totals.file_bytes = known.file_bytes
   return M.result(c, known, totals, { root = known.root, from = known.source_bytes,
     now = { workers = c.settings.workers, depth = c.settings.depth, done_bytes = 0,

@@ -21,6 +21,13 @@ function M.open(partial, action)
   local created
   if action == 'create' then
     created = fail.try(device.open(partial, { write = true, direct = true, create = true }))
+    -- What is committed to it is worth nothing after a power cut when its name is not there.
+    local ok, message, code = sys.sync_directory(partial:match('^(.*/)') or '.')
+    if not ok then
+      created:close()
+      os.remove(partial)
+      fail.throw(message, code)
+    end
   end
   local lock, message, code = sys.lock(partial)
   if not lock then

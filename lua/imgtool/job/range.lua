@@ -25,27 +25,29 @@ local function bad_ranges(c, offset, length)
   return out
 end
 
+-- Without `why` it was lost when the image was made; else the image is damaged.
 local function put_zeros(c, offset, length, why)
+  c.damaged = c.damaged or why ~= nil
+  why = why or 'unreadable when it was imaged'
   c.losses[#c.losses + 1] = { offset = offset, length = length, why = why }
   c.loss_bytes = c.loss_bytes + length
   c.put(('\0'):rep(length))
 end
 
 -- A block or a part of one that can't be read as a whole: what is good of it, and zeros.
-local function salvage(c, offset, length, why)
+local function salvage(c, offset, length)
   local at, stop = offset, offset + length
+  local function put_up_to(to)
+    if to <= at then return end
+    local bytes, why = c.source:read(at, to - at)
+    if bytes then c.put(bytes) else put_zeros(c, at, to - at, why) end
+  end
   for _, range in ipairs(bad_ranges(c, offset, length)) do
-    if range[1] > at then c.put(try(c.source:read(at, range[1] - at))) end
-    put_zeros(c, range[1], range[2] - range[1], 'unreadable when it was imaged')
+    put_up_to(range[1])
+    put_zeros(c, range[1], range[2] - range[1])
     at = range[2]
   end
-  if at >= stop then return end
-  local rest = at > offset and c.source:read(at, stop - at)
-  if rest then
-    c.put(rest)
-  else
-    put_zeros(c, at, stop - at, why)
-  end
+  put_up_to(stop)
 end
 
 -- Parts of a piece at block borders, which are what can be damaged.
@@ -54,11 +56,11 @@ local function by_block(c, offset, length)
   while offset < stop do
     local block = c.known.block_bytes
     local n = math.min(stop, (offset // block + 1) * block) - offset
-    local bytes, why = c.source:read(offset, n)
+    local bytes = c.source:read(offset, n)
     if bytes then
       c.put(bytes)
     else
-      salvage(c, offset, n, why)
+      salvage(c, offset, n)
     end
     offset = offset + n
   end
@@ -129,7 +131,8 @@ function M.run(job, report)
     report:warn(('zeros at %d, %d bytes: %s'):format(loss.offset, loss.length, loss.why))
   end
   return nil, ('%s: %d bytes in %d places are damaged or bad in the image, and zeros in the output')
-    :format(job.source, c.loss_bytes, #c.losses), sys.codes.bad_sectors
+    :format(job.source, c.loss_bytes, #c.losses),
+    c.damaged and sys.codes.damaged or sys.codes.bad_sectors
 end
 
 return M

@@ -5,10 +5,10 @@ local device = require 'img.device'
 local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local image = require 'img.image'
-local json = require 'imgtool.util.json'
 local open_set = require 'imgtool.job.set'
 local output = require 'imgtool.job.output'
 local safety = require 'imgtool.policy.safety'
+local stored = require 'imgtool.job.stored'
 local sys = require 'img.sys'
 local undo = require 'imgtool.job.undo'
 local write = require 'imgtool.job.write'
@@ -19,14 +19,10 @@ local try = fail.try
 
 -- What policy/safety.lua asks about an image.
 local function image_facts(job, known)
-  local stored = json.decode(known.text)
-  local source = type(stored) == 'table' and stored.source
-  if type(source) ~= 'table' then source = {} end
-  local partition = type(source.partition) == 'table' and source.partition or {}
-  return {
-    path = job.source, source_bytes = known.source_bytes, logical_bytes = known.logical_bytes,
-    serial = source.serial, wwn = source.wwn, part_guid = partition.guid,
-  }
+  local image_of = stored.source(known.text)
+  image_of.path = job.source
+  image_of.source_bytes, image_of.logical_bytes = known.source_bytes, known.logical_bytes
+  return image_of
 end
 
 -- Which part of the source: all of it, but for an export.

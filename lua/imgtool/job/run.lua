@@ -27,13 +27,12 @@ end
 
 --- Run a job: its result, whose `code` is 0, or else the result's own verdict with `message`
 --- (a damaged image that was verified, bad sectors recorded); or nil, message, code.
---- A signal from now on ends the job, not the program (but for a repair).
+--- A signal from now on ends the job, not the program.
 ---@param job table fields of job/schema.lua
 ---@param report table of imgtool.report
 ---@return table? result, string? message, integer? code, string? trace
 function M.run(job, report)
-  -- Whoever waits for a job asks for signals; a repair does not, and ends by them as any program.
-  if job.action ~= 'repair' then sys.catch_signals() end
+  sys.catch_signals()
   report.signals_before = report.signals_before or sys.signals()
   return fail.catch(run, job, report)
 end

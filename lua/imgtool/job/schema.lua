@@ -244,7 +244,7 @@ M.fields = {
       ['backup-disk'] = 'Replace an existing set, or begin an incomplete one anew.',
       volumes = 'Replace an existing set, or begin an incomplete one anew.',
     } },
-  { name = 'dry_run', type = 'boolean', actions = ALL, option = '--dry-run', default = false,
+  { name = 'dry_run', type = 'boolean', actions = EVERY, option = '--dry-run', default = false,
     doc = {
       image = 'Check everything, print the plan, and write nothing.',
       verify = 'Only say what would be verified.',
@@ -256,6 +256,7 @@ M.fields = {
       ['restore-set'] = 'Check everything, print the plan, and write nothing.',
       ['restore-physical'] = 'Check everything, print the plan, and write nothing.',
       clone = 'Check everything, print the plan, and write nothing.',
+      repair = 'Read everything, list what would be lost, and write nothing.',
     } },
   { name = 'auto_tune', type = 'boolean', actions = ALL, option = '--auto-tune', default = false,
     doc = 'Look for the best number of workers and depth while the job runs.' },

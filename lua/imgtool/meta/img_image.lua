@@ -41,11 +41,14 @@ function image.writer(file, head, map, options) end
 function image.read_head(file) end
 
 ---Recover what is still good of an image file, incomplete or damaged, into an empty one, as a complete
----image; what is lost is recorded as bad. Losses are told up to 10,000.
+---image; what is lost is recorded as bad. Losses are told up to 10,000. Without `out`, all is read and
+---nothing written. It ends (code 'cancelled') when a signal is caught, more than those `seen`: what
+---sys.signals gave, or gives when it begins.
 ---@param file img.Device
----@param out img.Device
+---@param out img.Device?
+---@param seen integer?
 ---@return {head_copied: boolean, index_lost: boolean, tables_lost: integer, chunks_lost: integer, lost_bytes: integer, lost_ranges: integer, data_bytes: integer, zero_bytes: integer, free_bytes: integer, bad_bytes: integer, losses: {offset: integer, length: integer, file_offset: integer, why: string}[]}?, string?, integer?
-function image.repair(file, out) end
+function image.repair(file, out, seen) end
 
 ---@class img.Cache
 local Cache = {}
@@ -72,10 +75,12 @@ function Cache:close() end
 ---@field bad_bytes integer
 ---@field bad_range_bytes integer
 ---@field root string SHA-256
----@field meta string META's JSON
 
 ---@return img.ImageFacts
 function Image:facts() end
+---META's text: JSON (specification, section 8).
+---@return string
+function Image:meta() end
 ---@param number integer from 0
 ---@return {number: integer, offset: integer, length: integer, entries: {kind: img.Kind, offset: integer, length: integer, file_offset: integer, stored: integer, hash: string?}[], bad: {offset: integer, length: integer}[]}?, string?, integer?
 function Image:chunk(number) end

@@ -171,8 +171,8 @@ function RESULT.repair(r)
   if r.tables_lost > 0 then what[#what + 1] = count(r.tables_lost, 'table') .. ' lost' end
   if r.chunks_lost > 0 then what[#what + 1] = count(r.chunks_lost, 'chunk') .. ' not found' end
   local lines = {
-    ('%s: made of %s in %s%s'):format(r.image, r.source, seconds(r.elapsed_ns),
-      #what > 0 and ': ' .. table.concat(what, ', ') or ''),
+    (r.dry_run and 'would make %s of %s; read in %s%s' or '%s: made of %s in %s%s'):format(r.image,
+      r.source, seconds(r.elapsed_ns), #what > 0 and ': ' .. table.concat(what, ', ') or ''),
     '  ' .. kinds(r),
     r.lost_bytes == 0 and '  nothing is lost'
       or ('  lost: %s in %s'):format(size.human(r.lost_bytes), count(r.lost_ranges, 'range')),

@@ -13,6 +13,9 @@ local M = {}
 M.null = cjson.null
 
 local MAX_DEPTH = 64
+-- What decode takes apart: a text of an image may be of 16 MiB, and a table takes ten times the
+-- bytes of the brackets that make it.
+local MAX_VALUES = 1 << 17
 local EXACT = 2 ^ 53 -- below it no two integers share a float
 
 local decoder = cjson.new()
@@ -41,13 +44,27 @@ local function settle(t)
   return t
 end
 
---- The value of a JSON text; nil and a message when it is none, or nested too deeply.
+-- At least as many as there are.
+local function count_values(text)
+  local n = 1
+  for _ in text:gmatch('[%[{,]') do
+    n = n + 1
+    if n > MAX_VALUES then break end
+  end
+  return n
+end
+
+--- The value of a JSON text; nil and a message when it is none, nested too deeply, or has too many
+--- values.
 --- An empty array and an empty object are both an empty table.
 ---@param text string
 ---@return any value, string? message
 function M.decode(text)
   local valid, position = utf8.len(text)
   if not valid then return nil, ('invalid UTF-8 at byte %d'):format(position) end
+  if count_values(text) > MAX_VALUES then
+    return nil, ('more than %d values'):format(MAX_VALUES)
+  end
   local ok, value = pcall(decoder.decode, text)
   if ok then ok, value = pcall(settle, { value }) end
   if not ok then return nil, tostring(value) end
@@ -141,7 +158,8 @@ local function encode_object(t, path, depth)
 end
 
 local function encode_table(t, path, depth)
-  if depth > MAX_DEPTH then error(path .. ': nested too deeply', 0) end
+  -- A little more than decode takes: what was decoded is told inside something else.
+  if depth > MAX_DEPTH + 8 then error(path .. ': nested too deeply', 0) end
   local marked = getmetatable(t) == array_mt
   if is_sequence(t) and (marked or next(t) ~= nil) then return encode_array(t, path, depth + 1) end
   if marked then error(path .. ': an array with other keys than 1 to n', 0) end

@@ -1,0 +1,6 @@
+# shellcheck shell=bash disable=SC2154
+
+go() { t info "$IMG" "$@"; }
+broken() { t info "$W/none" "$@"; }
+opt_in() { t info --in "$IMG" | grep -q '^root hash'; }
+opt_chunks() { [ "$(go --chunks | grep -c ' 131072 ')" -gt 4 ]; }

@@ -1,0 +1,3 @@
+# shellcheck shell=bash disable=SC2154
+
+broken() { t repl "$W/none" "$@"; }

@@ -1,0 +1,152 @@
+# Every option of every command does something (LESSONS 11). `imgtool help COMMAND` says which there
+# are; tests/cli/options/COMMAND.sh has a function for each: opt_chunk_size for --chunk-size, which
+# succeeds when the option does what it says. Each function runs twice: as it is, and with an
+# imgtool that is not told the option, as if it did nothing. Then the function must fail. An option
+# without a function fails the test, and so does a function without its option.
+#
+# A function has: t ARGUMENT... (imgtool; stderr in $W/err), W (a directory of its own), CMD, and
+# the sources below. It returns 77 where it can't run here.
+. "$(dirname "$0")/../lib.sh"
+. "$TESTS_DIR/cli/fixture.sh"
+requires mkfs.ext4 jq
+
+OPTIONS=$TESTS_DIR/cli/options
+FS=$TMP/fs TEXT=$TMP/text RAW=$TMP/raw IMG=$TMP/raw.zst FS_IMG=$TMP/fs.zst BAD_IMG=$TMP/bad.zst
+head -c 4M /dev/urandom >"$FS"
+mkfs.ext4 -q -F -E nodiscard,lazy_itable_init=0 -L Options "$FS" 4M
+seq 100000 >"$TEXT"
+head -c 700000 /dev/urandom >"$RAW"
+"$IMGTOOL" image -q --block-size 64K --chunk-size 128K "$RAW" "$IMG"
+"$IMGTOOL" image -q --block-size 64K --chunk-size 128K "$FS" "$FS_IMG"
+cp "$IMG" "$BAD_IMG"
+flip "$BAD_IMG" 30000 # in the first block
+# A strategy that --auto-tune asks, and that says so.
+mkdir -p "$TMP/lua/imgtool/policy"
+echo 'return { new = function() end, step = function() error "asked" end }' \
+	>"$TMP/lua/imgtool/policy/climb.lua"
+# An imgtool that does not hear of one option.
+cat >"$TMP/deaf" <<'SH'
+#!/bin/bash
+args=()
+while [ $# -gt 0 ]; do
+	if [ "$1" = "$DEAF_TO" ]; then
+		shift $DEAF_VALUES
+	else
+		args+=("$1")
+	fi
+	shift
+done
+exec "$REAL_IMGTOOL" "${args[@]}"
+SH
+chmod +x "$TMP/deaf"
+export REAL_IMGTOOL=$IMGTOOL
+
+t() { "$IMGTOOL" "$@" 2>"$W/err" </dev/null; }
+
+# status_of N COMMAND...: true when it ends with this exit status
+status_of() {
+	local want=$1 status=0
+	shift
+	"$@" >"$W/out" || status=$?
+	[ "$status" -eq "$want" ]
+}
+
+# What the last event of a name says: field_of EVENT FILTER < JSON lines
+field_of() { events "$1" | tail -n 1 | jq -cr "$2"; }
+
+# need TOOL: 77 when strace and its like are not there, or do not work
+need_strace() { strace -o /dev/null true 2>/dev/null || return 77; }
+
+traced() { # STRACE OPTION... -- IMGTOOL ARGUMENT...: with the trace in $W/trace
+	local options=()
+	while [ "$1" != -- ]; do options+=("$1") && shift; done
+	shift
+	ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0 IMGTOOL_AIO=threads \
+		strace -f -o "$W/trace" "${options[@]}" "$IMGTOOL" "$@" 2>"$W/err" </dev/null
+}
+
+# "--name VALUES" for each option of a command ('' : the program's own), from its help.
+options_of() {
+	"$IMGTOOL" help ${1:+"$1"} | sed -n '/^Options:/,$p' |
+		sed -nE 's/^ +(-., )?(--[a-z-]+)( ([A-Z]+))?( .*|$)/\2 \4/p' |
+		awk '{ print $1, ($2 == "") ? 0 : 1 }' | sort -u
+}
+
+# run_one COMMAND FUNCTION: 0, 1, 77 in a shell of its own, whose scratch directory is new
+run_one() (
+	set +e +E
+	trap - ERR EXIT
+	CMD=$1 W=$TMP/w/$BASHPID
+	mkdir -p "$W"
+	. "$OPTIONS/common.sh"
+	. "$OPTIONS/${1:-imgtool}.sh"
+	declare -F "$2" >/dev/null || exit 99
+	"$2" >"$W/function.out"
+	status=$?
+	rm -rf "$W"
+	exit $status
+)
+
+# A line of verdict for each option: "ok|nok|skip COMMAND OPTION [WHY]"
+try_command() { # COMMAND
+	local option values function status name=${1:-imgtool}
+	while read -r option values; do
+		function=opt_$(tr - _ <<<"${option#--}")
+		status=0
+		run_one "$1" "$function" || status=$?
+		case $status in
+		0) ;;
+		77) echo "skip $name $option" && continue ;;
+		99)
+			echo "nok $name $option: no $function in tests/cli/options/$name.sh"
+			continue
+			;;
+		*)
+			echo "nok $name $option: it does not do what it should"
+			continue
+			;;
+		esac
+		status=0
+		IMGTOOL=$TMP/deaf DEAF_TO=$option DEAF_VALUES=$values run_one "$1" "$function" ||
+			status=$?
+		if [ $status -eq 0 ]; then
+			echo "nok $name $option: its test does not notice when it does nothing"
+		else
+			echo "ok $name $option"
+		fi
+	done < <(options_of "$1")
+}
+
+# Functions of options that are gone: tests of nothing.
+check_left_over() { # COMMAND
+	local function name=${1:-imgtool} known
+	known=$(options_of "$1" | sed -E 's/^--([a-z-]+) .*/\1/' | tr - _)
+	for function in $(sed -n 's/^opt_\([a-z_]*\)() .*/\1/p' "$OPTIONS/$name.sh"); do
+		grep -qx "$function" <<<"$known" || nok "$name: opt_$function has no option"
+	done
+}
+
+commands=$("$IMGTOOL" help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p')
+pids=()
+for command in '' $commands; do
+	if [ ! -f "$OPTIONS/${command:-imgtool}.sh" ]; then
+		echo "nok $command: no tests/cli/options/$command.sh" >"$TMP/verdicts.$command"
+		continue
+	fi
+	try_command "$command" >"$TMP/verdicts.$command" &
+	pids+=($!)
+done
+for pid in "${pids[@]}"; do wait "$pid" || nok 'a command was tried to its end'; done
+for command in '' $commands; do
+	while read -r verdict text; do
+		case $verdict in
+		ok) ok "$text" ;;
+		skip) skip_case "$text" 'it needs strace, or root' ;;
+		*) nok "$text" ;;
+		esac
+	done <"$TMP/verdicts.$command"
+	if [ -f "$OPTIONS/${command:-imgtool}.sh" ]; then check_left_over "$command"; fi
+done
+[ "$(wc -w <<<"$commands")" -gt 10 ] && ok 'commands were found' || nok 'commands were found'
+
+done_testing
