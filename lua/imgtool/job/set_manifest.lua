@@ -6,6 +6,7 @@ local fail = require 'imgtool.util.fail'
 local image = require 'img.image'
 local json = require 'imgtool.util.json'
 local manifest = require 'imgtool.job.manifest'
+local stored = require 'imgtool.job.stored'
 local sys = require 'img.sys'
 local time = require 'imgtool.util.time'
 
@@ -20,8 +21,8 @@ function M.image(path, name)
   local file <close> = try(device.open(path))
   local opened <close> = try(image.open(file))
   local known = opened:facts()
-  local result = json.decode(known.meta).result
-  local map = json.decode(known.text).map
+  local result, bad_ranges = stored.result(try(opened:meta()))
+  local map = stored.map(known.text)
   return {
     file = name, file_bytes = known.file_bytes, uuid = known.uuid, root = known.root,
     source_bytes = known.source_bytes, finished = time.iso(try(sys.stat(path)).modified_s),
@@ -29,8 +30,8 @@ function M.image(path, name)
     data_bytes = known.data_bytes, zero_bytes = known.zero_bytes, free_bytes = known.free_bytes,
     bad_bytes = known.bad_bytes, bad_range_bytes = known.bad_range_bytes,
     bad_range_count = result.bad_range_count,
-    bad_ranges = json.array(table.move(result.bad_ranges, 1,
-      math.min(#result.bad_ranges, manifest.MAX_RANGES), 1, {})),
+    bad_ranges = json.array(table.move(bad_ranges, 1,
+      math.min(#bad_ranges, manifest.MAX_RANGES), 1, {})),
   }
 end
 

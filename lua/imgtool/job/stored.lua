@@ -23,6 +23,14 @@ function M.source(head_text)
     part_guid = text(object(source.partition).guid) }
 end
 
+--- How the map came about: its kind ('used' or 'all'), and why when it is all.
+---@param head_text string HEAD's text
+---@return {kind: string?, reason: string?}
+function M.map(head_text)
+  local map = object(object(json.decode(head_text)).map)
+  return { kind = text(map.kind), reason = text(map.reason) }
+end
+
 -- The value of a setting, when it is one that a job could have.
 local function setting(value, name)
   for _, field in ipairs(schema.fields) do
