@@ -31,7 +31,7 @@
 /* What is read of trees at most: enough for a thousand million free runs. */
 #define TREE_BYTES_MAX (16 * GIB)
 
-/* As in fs_free_runs.c, for a set that has free runs and nothing else: the shortest are left out. */
+/* As in fs_free_runs.c, for a set of free runs and nothing else: the shortest are left out. */
 #define EXTENTS_MAX (2u << 20)
 
 struct agf {

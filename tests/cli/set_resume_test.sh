@@ -137,7 +137,8 @@ check_fails 'R7: an old manifest does not name new images' test -e "$set/backup.
 
 # ---- Volumes ----
 vol=$TMP/volumes
-VOLS="--volumes $TMP/part.ext4,$TMP/part.fat,$TMP/part.ntfs --created $CREATED --uuid $UUID --all-blocks"
+VOLS="--volumes $TMP/part.ext4,$TMP/part.fat,$TMP/part.ntfs --all-blocks"
+VOLS="$VOLS --created $CREATED --uuid $UUID"
 # shellcheck disable=SC2086
 "$IMGTOOL" image -q $VOLS --out-dir "$TMP/vwhole" --chunk-size 1M
 # shellcheck disable=SC2086
