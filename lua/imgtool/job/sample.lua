@@ -4,6 +4,7 @@ local device = require 'img.device'
 local estimate = require 'imgtool.policy.estimate'
 local fail = require 'imgtool.util.fail'
 local image = require 'img.image'
+local map = require 'img.map'
 local pipeline = require 'img.pipeline'
 local sys = require 'img.sys'
 
@@ -16,12 +17,10 @@ local MiB <const> = 1 << 20
 --- How long all samples of one job take, about; what is under way then is finished.
 M.BUDGET_NS = 2000000000
 
--- A first sample tells how large the second one can be; neither has more than so much.
-local FIRST_BYTES <const>, MOST_BYTES <const> = 8 * MiB, 128 * MiB
--- The largest chunk of an image (docs/image-format-v2.md, 3.1): fewest tables in memory.
-local CHUNK_BLOCKS <const>, CHUNK_BYTES <const> = 65536, 1 << 32
--- What a chunk and a block take beside the data, more than enough of each.
-local PER_CHUNK <const>, PER_BLOCK <const> = 8192, 128
+-- Of an image at most about so much.
+local IMAGE_BYTES <const> = 128 * MiB
+-- What a block takes in memory beside the data, and all else: more than enough of each.
+local PER_BLOCK <const>, BESIDE <const> = 128, MiB
 
 -- Wait for so long; what is not done by then is left. The last snapshot, and the failure, if any.
 local function run_for(handle, report, ns)
@@ -43,21 +42,33 @@ local function add(sum, now)
   for key, value in pairs(sum) do sum[key] = value + now[key] end
 end
 
--- A capture of what the map calls data into memory.
-local function capture(c, m, ns)
-  local chunk = math.min(CHUNK_BYTES, c.settings.block_bytes * CHUNK_BLOCKS)
-  local size, data = c.source:size(), m:bytes('data')
-  local info = c.source:info()
-  local room = data + (data // c.settings.block_bytes + m:count() + 1) * PER_BLOCK
-    + (size // chunk + 2) * PER_CHUNK + MiB
-  local out <close> = try(device.mem(room))
+-- The part of a map that a window shows.
+local function part_of(m, window)
+  local out, at, stop = map.new(window.length), window.offset, window.offset + window.length
+  while at < stop do
+    local _, length, kind = m:run(at)
+    length = math.min(length, stop - at)
+    out:set(at - window.offset, length, kind == 'data' and 'data' or 'free')
+    at = at + length
+  end
+  return out
+end
+
+-- A capture of a window into memory, as an image of one chunk.
+local function capture(c, m, window, ns)
+  local block = c.settings.block_bytes
+  local blocks = (window.length + block - 1) // block
+  local source <close> = try(device.slice(c.source, window.offset, window.length))
+  local part <close> = part_of(m, window)
+  local info = source:info()
+  local out <close> = try(device.mem(part:bytes('data') + blocks * PER_BLOCK + BESIDE))
   local writer <close> = try(image.writer(out, {
-    source_bytes = size, chunk_bytes = chunk, block_bytes = c.settings.block_bytes,
+    source_bytes = window.length, chunk_bytes = blocks * block, block_bytes = block,
     logical_bytes = info.logical_bytes, physical_bytes = info.physical_bytes,
     hash = c.settings.hash, uuid = sys.uuid(), created_s = 0, text = '{}',
-  }, m, {}))
+  }, part, {}))
   local handle <close> = try(pipeline.capture {
-    source = c.source, map = m, writer = writer, on_read_error = 'zero', read_retries = 0,
+    source = source, map = part, writer = writer, on_read_error = 'zero', read_retries = 0,
     workers = c.settings.workers, depth = c.settings.depth, level = c.settings.level,
     max_bytes_per_s = c.job.max_throughput, stall_s = c.job.stall_timeout,
   })
@@ -73,21 +84,14 @@ end
 ---@param share number? of M.BUDGET_NS, up to 1
 ---@return {done_bytes: integer, stored_bytes: integer, elapsed_ns: integer}
 function M.source(c, m, share)
-  local sum = empty()
-  local data = m:bytes('data')
-  if data == 0 then return sum end
-  local budget = M.BUDGET_NS * (share or 1)
-  do
-    local first <close> = estimate.sample_map(m, FIRST_BYTES)
-    add(sum, capture(c, first, budget))
+  local sum, left = empty(), math.floor(M.BUDGET_NS * (share or 1))
+  for _, window in ipairs(estimate.windows(m, c.settings.block_bytes)) do
+    if left <= 0 then break end
+    local now = capture(c, m, window, left)
+    add(sum, now)
+    left = left - now.elapsed_ns
   end
-  local left = budget - sum.elapsed_ns
-  if data <= sum.done_bytes or left <= 0 or sum.done_bytes == 0 then return sum end
-  local second <close> = estimate.sample_map(m, math.min(MOST_BYTES,
-    math.floor(left / math.max(1, sum.elapsed_ns) * sum.done_bytes)))
-  local more = empty()
-  add(more, capture(c, second, left))
-  return more.done_bytes > sum.done_bytes and more or sum
+  return sum
 end
 
 --- A sample of an image, unpacked and checked as a restore does.
@@ -99,7 +103,7 @@ function M.image(c, opened, share)
   local sum = empty()
   local known = opened:facts()
   if known.data_bytes == 0 then return sum end
-  local percent = math.min(100, MOST_BYTES * 100 // known.data_bytes + 1)
+  local percent = math.min(100, IMAGE_BYTES * 100 // known.data_bytes + 1)
   local handle <close> = try(pipeline.verify {
     image = opened, sample_percent = percent, seed = 1, workers = c.settings.workers,
     depth = c.settings.depth, max_bytes_per_s = c.job.max_throughput,

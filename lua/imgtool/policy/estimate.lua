@@ -2,71 +2,75 @@
 --- Pure.
 ---
 --- A sample is what was read: done_bytes (of the source), stored_bytes (compressed), elapsed_ns.
-local map = require 'img.map'
-
 local M = {}
 
 local MiB <const> = 1 << 20
 
--- A run is long enough that a disk with heads reads more than it seeks.
-local RUN_BYTES <const> = 1 * MiB
--- What an image takes for each chunk and block beside the data, at most
--- (docs/image-format-v2.md, 3.3), and once.
-local CHUNK_BYTES <const>, BLOCK_BYTES <const>, ONCE_BYTES <const> = 256, 44, 4096
+-- A window of the source is large enough that a disk with heads reads more than it seeks, and that
+-- the workers have something to share; holes make it longer, up to a limit.
+local WINDOW_BYTES <const>, WINDOW_BLOCKS <const>, SPAN <const> = 8 * MiB, 4, 8
+local WINDOWS <const> = 16
+-- In such an order that those before any of them are spread evenly, too.
+local ORDER <const> = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 }
+-- What an image takes beside the data (docs/image-format-v2.md, 3.3 and 4): for each chunk, each
+-- block and each byte of holes, and once.
+local CHUNK_BYTES <const>, BLOCK_BYTES <const>, HOLE_SHARE <const> = 2048, 44, 32768
+local ONCE_BYTES <const> = 8192
 
---- A map of the same size that keeps about `wanted_bytes` of the data, in runs that are spread
---- evenly over it; all else is free.
----@param m img.Map
----@param wanted_bytes integer
----@return img.Map
-function M.sample_map(m, wanted_bytes)
-  local data, out = m:bytes('data'), map.new(m:size())
-  out:set(0, m:size(), 'free')
-  local runs = math.max(1, wanted_bytes // RUN_BYTES)
-  local run, step = RUN_BYTES, data // runs
-  if step <= run then run, step = data, data end
-  -- Positions count the data alone: `base` is that of an extent, `start` that of the next run.
-  local base, start, left = 0, (step - run) // 2, 0
+-- Call f(offset, length) for each window that all data is divided into.
+local function each_window(m, block_bytes, f)
+  local most = math.max(WINDOW_BYTES, WINDOW_BLOCKS * block_bytes)
+  local span = SPAN * most
+  local start, stop, data
   for offset, length, kind in m:each() do
-    local done = 0
-    while kind == 'data' and done < length do
-      if left == 0 then
-        done = math.min(length, start - base)
-        if done == length then break end
-        left, start = run, start + step
+    local at = offset
+    while kind == 'data' and at < offset + length do
+      if start and (data >= most or at - start >= span) then
+        f(start, stop - start)
+        start = nil
       end
-      local n = math.min(left, length - done)
-      out:set(offset + done, n, 'data')
-      done, left = done + n, left - n
+      if not start then start, data = at, 0 end
+      local n = math.min(offset + length - at, most - data, start + span - at)
+      at, data = at + n, data + n
+      stop = at
     end
-    if kind == 'data' then base = base + length end
   end
-  return out
+  if start then f(start, stop - start) end
 end
 
---- The sum of samples.
----@param samples table[]
----@return {done_bytes: integer, stored_bytes: integer, elapsed_ns: integer}
-function M.sum(samples)
-  local sum = { done_bytes = 0, stored_bytes = 0, elapsed_ns = 0 }
-  for _, sample in ipairs(samples) do
-    for key in pairs(sum) do sum[key] = sum[key] + sample[key] end
+--- Windows of a source to sample: all of its data when it is little, else some that are spread
+--- evenly over it, in an order to stop in at any time.
+---@param m img.Map
+---@param block_bytes integer
+---@return {offset: integer, length: integer}[]
+function M.windows(m, block_bytes)
+  local all, wanted, out = 0, {}, {}
+  each_window(m, block_bytes, function() all = all + 1 end)
+  for k, place in ipairs(ORDER) do
+    local n = all <= WINDOWS and place or (2 * place + 1) * all // (2 * WINDOWS)
+    wanted[n] = k
   end
-  return sum
+  local n, found = 0, {}
+  each_window(m, block_bytes, function(offset, length)
+    if wanted[n] then found[wanted[n]] = { offset = offset, length = length } end
+    n = n + 1
+  end)
+  for k = 1, WINDOWS do out[#out + 1] = found[k] end
+  return out
 end
 
 -- Seconds for so many bytes at the pace of the sample, or at the limit when that is slower.
 local function seconds_of(bytes, sample, limit)
   local seconds = bytes * (sample.elapsed_ns / 1e9) / sample.done_bytes
   if limit > 0 then seconds = math.max(seconds, bytes / limit) end
-  return math.ceil(seconds)
+  return seconds
 end
 
 --- How large an image becomes and how long it takes; the size is nil as well as the time when
 --- nothing could be read of what there is.
 ---@param what {read_bytes: integer, source_bytes: integer, chunk_bytes: integer, block_bytes: integer, limit: integer}
 ---@param sample table
----@return {estimated_bytes: integer?, estimated_seconds: integer?, sampled_bytes: integer}
+---@return {estimated_bytes: integer?, estimated_seconds: number?, sampled_bytes: integer}
 function M.image(what, sample)
   local out = { sampled_bytes = sample.done_bytes }
   if what.read_bytes > 0 and sample.done_bytes == 0 then return out end
@@ -79,7 +83,7 @@ function M.image(what, sample)
     out.estimated_seconds = seconds_of(what.read_bytes, sample, what.limit)
   end
   out.estimated_bytes = math.ceil(stored) + chunks * CHUNK_BYTES + blocks * BLOCK_BYTES
-    + ONCE_BYTES
+    + (what.source_bytes - what.read_bytes) // HOLE_SHARE + ONCE_BYTES
   return out
 end
 
@@ -88,7 +92,7 @@ end
 ---@param bytes integer of data
 ---@param sample table
 ---@param limit integer bytes a second, 0: none
----@return {estimated_bytes: integer, estimated_seconds: integer?, sampled_bytes: integer}
+---@return {estimated_bytes: integer, estimated_seconds: number?, sampled_bytes: integer}
 function M.copy(bytes, sample, limit)
   local out = { estimated_bytes = bytes, sampled_bytes = sample.done_bytes }
   if bytes == 0 then

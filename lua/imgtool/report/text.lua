@@ -59,7 +59,7 @@ end
 
 -- A length of time that is no better than an estimate.
 local function about_time(s)
-  if s < 90 then return ('%d s'):format(math.max(1, s)) end
+  if s < 90 then return ('%d s'):format(math.ceil(math.max(1, s))) end
   if s < 90 * 60 then return ('%d min'):format((s + 30) // 60) end
   return ('%.1f h'):format(s / 3600)
 end
