@@ -97,15 +97,16 @@ end
 
 --- What stands for a disk while a script is only checked.
 ---@param criteria table
+---@param n integer another one for another disk
 ---@return table
-function M.placeholder(criteria)
+function M.placeholder(criteria, n)
   local out = { table = '', mounts = {}, partitions = {}, size_bytes = 0, logical_bytes = 0,
     read_only = false, removable = false, rotational = false }
   for _, name in ipairs(DISK) do
     if out[name] == nil then out[name] = '' end
     if type(criteria[name]) == type(out[name]) then out[name] = criteria[name] end
   end
-  if out.path == '' then out.path = '/dev/disk' end
+  if out.path == '' then out.path = ('/dev/disk%d'):format(n) end
   return out
 end
 

@@ -75,6 +75,8 @@ local function capture(c, m, window, ns)
   local now, message, code = run_for(handle, c.report, ns)
   -- What can't be read now is the job's affair, by its own rules.
   if message and code ~= sys.codes.bad_sectors then fail.throw(message, code) end
+  -- Frames alone: what an image has around them is known (policy/estimate.lua).
+  now.stored_bytes = writer:totals().stored_bytes
   return now
 end
 

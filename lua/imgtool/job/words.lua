@@ -74,7 +74,7 @@ Checker.__index = Checker
 --- Words that only hold what they are given against the schema, and answer what is plausible.
 --- `jobs` counts the jobs.
 ---@param note fun(mistake: table, line: integer?) gets each mistake
-function M.checker(note) return setmetatable({ note = note, jobs = 0 }, Checker) end
+function M.checker(note) return setmetatable({ note = note, jobs = 0, disks_given = 0 }, Checker) end
 
 function Checker:job(job, line)
   self.jobs = self.jobs + 1
@@ -88,7 +88,9 @@ end
 
 function Checker:disks(criteria, one, line)
   for _, mistake in ipairs(disk_choice.mistakes(criteria, one)) do self.note(mistake, line) end
-  local found = disks.placeholder(type(criteria) == 'table' and criteria or {})
+  self.disks_given = self.disks_given + 1
+  local found = disks.placeholder(type(criteria) == 'table' and criteria or {},
+    self.disks_given)
   return one and found or { found }
 end
 

@@ -73,7 +73,7 @@ end
 
 local function wrong_value(criterion, value)
   if type(value) ~= (criterion.type == 'text' and 'string' or criterion.type) or value == '' then
-    return ('a %s is expected'):format(criterion.type == 'text' and 'text' or 'true or false')
+    return criterion.type == 'text' and 'a text is expected' or 'true or false is expected'
   end
   if criterion.name == 'holds' and value ~= 'efi' and value:sub(1, 1) ~= '/' then
     return ("'efi' or the path of a mount is expected, not '%s'"):format(value)
