@@ -16,12 +16,12 @@ _imgtool() {
 		esac
 	done
 	if [ -z "$command" ]; then
-		words="list image verify info restore export-raw export-range repair backup-disk verify-set dump-pt restore-set restore-physical clone run repl help --help --verbose --version"
+		words="list image verify info restore export-raw export-range repair backup-disk verify-set dump-pt restore-set restore-physical clone run check repl help --help --verbose --version"
 		COMPREPLY=($(compgen -W "$words" -- "$current"))
 		return
 	fi
 	case $command:$previous in
-	help:help) [[ $current == -* ]] || words="list image verify info restore export-raw export-range repair backup-disk verify-set dump-pt restore-set restore-physical clone run repl help" ;;
+	help:help) [[ $current == -* ]] || words="list image verify info restore export-raw export-range repair backup-disk verify-set dump-pt restore-set restore-physical clone run check repl help" ;;
 	image:--hash) words="xxh3-128 sha256" ;;
 	image:--verify) words="none quick full" ;;
 	image:--on-read-error) words="abort zero" ;;
@@ -62,6 +62,7 @@ _imgtool() {
 	restore-physical) words="--set-dir --device --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --free --only-changed --verify-after --new-guids --grow-last --undo-dir --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	clone) words="--from --to --sector-size --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --read-retries --free --verify-after --new-guids --grow-last --undo-dir --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	run) words="--dry-run --json --quiet --log-file --verbose --help" ;;
+	check) words="--json --quiet --log-file --verbose --help" ;;
 	repl) words="--verbose --help" ;;
 	help) words="--verbose --help" ;;
 	esac

@@ -239,16 +239,24 @@ M.fields = {
     } },
   { name = 'dry_run', type = 'boolean', actions = ALL, option = '--dry-run', default = false,
     doc = {
-      image = 'Check everything, print the plan, and write nothing.',
+      image = 'Check everything, print the plan and an estimate of size and time, and write'
+        .. ' nothing.',
       verify = 'Only say what would be verified.',
-      restore = 'Check everything, print the plan, and write nothing.',
-      export = 'Check everything, print the plan, and write nothing.',
-      ['backup-disk'] = 'Check everything, print the plan, and write nothing.',
-      volumes = 'Check everything, print the plan, and write nothing.',
+      restore = 'Check everything, print the plan and an estimate of size and time, and write'
+        .. ' nothing.',
+      export = 'Check everything, print the plan and an estimate of size and time, and write'
+        .. ' nothing.',
+      ['backup-disk'] = 'Check everything, print the plan and an estimate of size and time, and write'
+        .. ' nothing.',
+      volumes = 'Check everything, print the plan and an estimate of size and time, and write'
+        .. ' nothing.',
       ['verify-set'] = 'Only say what would be verified.',
-      ['restore-set'] = 'Check everything, print the plan, and write nothing.',
-      ['restore-physical'] = 'Check everything, print the plan, and write nothing.',
-      clone = 'Check everything, print the plan, and write nothing.',
+      ['restore-set'] = 'Check everything, print the plan and an estimate of size and time, and write'
+        .. ' nothing.',
+      ['restore-physical'] = 'Check everything, print the plan and an estimate of size and time, and write'
+        .. ' nothing.',
+      clone = 'Check everything, print the plan and an estimate of size and time, and write'
+        .. ' nothing.',
     } },
   { name = 'auto_tune', type = 'boolean', actions = ALL, option = '--auto-tune', default = false,
     doc = 'Look for the best number of workers and depth while the job runs.' },
