@@ -55,7 +55,9 @@ loop_of "$TMP/twin.img"
 before=$(sha256sum <"$LOOP")
 check_status 9 'two disks answer' "$IMGTOOL" run "${plan[@]}" restore
 check_grep "restore-plan\.lua:[0-9]+: 2 disks have guid = '$id', one is meant: " "$TMP/err" 'why'
-for device in "$disk" "$LOOP"; do check_grep "$device \(96\.0 MiB\)" "$TMP/err" "names $device"; done
+for device in "$disk" "$LOOP"; do
+	check_grep "$device \(96\.0 MiB\)" "$TMP/err" "names $device"
+done
 check_eq "$(sha256sum <"$LOOP")" "$before" 'and neither is written'
 
 done_testing

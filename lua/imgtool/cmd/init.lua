@@ -6,8 +6,8 @@ local M = {}
 
 M.names = {
   'list', 'image', 'verify', 'info', 'restore', 'export-raw', 'export-range', 'repair',
-  'backup-disk', 'verify-set', 'dump-pt', 'restore-set', 'restore-physical', 'clone', 'run', 'check',
-  'repl', 'help',
+  'backup-disk', 'verify-set', 'dump-pt', 'restore-set', 'restore-physical', 'clone', 'run',
+  'check', 'repl', 'help',
 }
 
 --- A command by its name; nil and what to say when there is none.

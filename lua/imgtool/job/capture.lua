@@ -240,7 +240,8 @@ local function plan(c)
   return {
     uuid = c.head.uuid, data_bytes = data, free_bytes = c.map:bytes('free'),
     estimated_bytes = taken.estimated_bytes, estimated_seconds = taken.estimated_seconds,
-    sampled_bytes = taken.sampled_bytes, action = 'image', dry_run = true, source = c.job.source, image = c.file.path,
+    sampled_bytes = taken.sampled_bytes, action = 'image', dry_run = true,
+    source = c.job.source, image = c.file.path,
     source_bytes = c.head.source_bytes, read_bytes = data, map = c.fs.used_only and 'used' or 'all',
     reason = c.fs.reason ~= '' and c.fs.reason or nil, file_action = c.file.action,
     workers = c.settings.workers, depth = c.settings.depth, level = c.settings.level,

@@ -74,7 +74,9 @@ Checker.__index = Checker
 --- Words that only hold what they are given against the schema, and answer what is plausible.
 --- `jobs` counts the jobs.
 ---@param note fun(mistake: table, line: integer?) gets each mistake
-function M.checker(note) return setmetatable({ note = note, jobs = 0, disks_given = 0 }, Checker) end
+function M.checker(note)
+  return setmetatable({ note = note, jobs = 0, disks_given = 0 }, Checker)
+end
 
 function Checker:job(job, line)
   self.jobs = self.jobs + 1
@@ -103,7 +105,8 @@ local WordFailed = { __name = 'failed job', __tostring = function(self) return s
 --- The message, code and trace of what a script ended with, when a word of it has failed.
 ---@return string? message, integer? code, string? trace
 function M.failure(problem)
-  if getmetatable(problem) == WordFailed then return problem.message, problem.code, problem.trace end
+  if getmetatable(problem) ~= WordFailed then return nil end
+  return problem.message, problem.code, problem.trace
 end
 
 -- Where in the script a word stands: of a tail call only the script is known.

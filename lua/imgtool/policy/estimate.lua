@@ -68,7 +68,8 @@ end
 
 --- How large an image becomes and how long it takes; the size is nil as well as the time when
 --- nothing could be read of what there is.
----@param what {read_bytes: integer, source_bytes: integer, chunk_bytes: integer, block_bytes: integer, limit: integer}
+---@param what table read_bytes, source_bytes, chunk_bytes, block_bytes, limit (bytes a second; 0:
+--- none)
 ---@param sample table
 ---@return {estimated_bytes: integer?, estimated_seconds: number?, sampled_bytes: integer}
 function M.image(what, sample)

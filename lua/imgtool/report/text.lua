@@ -82,8 +82,8 @@ local RESULT = {}
 function RESULT.image(r)
   local name = r.image == '-' and 'stdout' or r.image
   if r.dry_run then
-    local lines = { ('would image %s (%s, %s to read) to %s\n  %s blocks, chunks of %s, blocks of %s, '
-      .. 'level %d, %s, %s, depth %d'):format(r.source, size.human(r.source_bytes),
+    local lines = { ('would image %s (%s, %s to read) to %s\n  %s blocks, chunks of %s, blocks of'
+      .. ' %s, level %d, %s, %s, depth %d'):format(r.source, size.human(r.source_bytes),
       size.human(r.read_bytes), name, r.map, size.exact(r.chunk_bytes), size.exact(r.block_bytes),
       r.level, r.hash, count(r.workers, 'worker'), r.depth) }
     append(lines, M.estimate(r, ''))
