@@ -182,7 +182,8 @@ estimated() {
 	check "$1 --dry-run" "$IMGTOOL" "$@" --dry-run --json
 	check_eq "$(state "$TMP/e")" "$before" 'writes nothing'
 	check_eq "$(events "$EVENT" <"$TMP/out" |
-		jq -c '[.estimated_seconds > 0, .sampled_bytes > 0]')" '[true,true]' 'it has time and sample'
+		jq -c '[.estimated_seconds > 0, .sampled_bytes > 0]')" '[true,true]' \
+		'it has time and sample'
 	estimate=$(events "$EVENT" <"$TMP/out" | jq .estimated_bytes)
 }
 EVENT=image estimated image "$src" "$TMP/e/a.zst"

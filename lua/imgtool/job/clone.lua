@@ -15,7 +15,6 @@ local restore = require 'imgtool.job.restore'
 local safety = require 'imgtool.policy.safety_disk'
 local sample = require 'imgtool.job.sample'
 local set_open = require 'imgtool.job.set_open'
-local tuning = require 'imgtool.policy.tuning'
 local verify = require 'imgtool.job.verify'
 local write = require 'imgtool.job.write'
 
@@ -165,18 +164,15 @@ local function estimate_of(c, o, target)
       for offset, length, kind in m:each() do all:set(range.offset + offset, length, kind) end
     end
   end
-  local settings = verify.settings(c.job, { source_bytes = size,
-    block_bytes = tuning.default('block_size') })
-  -- A copy is not compressed: the cheapest level stands for none.
-  settings.level, settings.hash = 1, tuning.default('hash')
-  local taken = sample.source({ job = c.job, report = c.report, source = o.dev,
+  local settings = verify.settings(c.job, { source_bytes = size, block_bytes = write.CLONE_BLOCK })
+  local taken = sample.copy({ job = c.job, report = c.report, source = o.dev,
     settings = settings }, all)
   return estimate.copy(all:bytes('data'), taken, c.job.max_throughput)
 end
 
 local function piece_of(o, t, range, what, whole)
   local piece = { what = what, free = t.free, is_zero = t.is_zero, left = t.left,
-    known = { source_bytes = range.length, block_bytes = 1 << 20 } }
+    known = { source_bytes = range.length, block_bytes = write.CLONE_BLOCK } }
   o.list[#o.list + 1] = piece
   piece.source = try(device.slice(o.dev, range.offset, range.length))
   piece.target = try(device.slice(t.dev, range.offset, range.length))

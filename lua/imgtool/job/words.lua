@@ -6,6 +6,7 @@ local disk_choice = require 'imgtool.policy.disk_choice'
 local disks = require 'imgtool.job.disks'
 local fail = require 'imgtool.util.fail'
 local run = require 'imgtool.job.run'
+local schema = require 'imgtool.job.schema'
 local sys = require 'img.sys'
 
 local M = {}
@@ -83,8 +84,12 @@ function Checker:job(job, line)
   local checked, mistakes = check.examine(job)
   for _, mistake in ipairs(mistakes) do self.note(mistake, line) end
   -- What is wrong is not there, and a script that uses it must not fail of that.
-  for _, name in ipairs { 'source', 'target' } do checked[name] = checked[name] or '' end
-  checked.action = checked.action or 'image'
+  checked.action = checked.action or schema.fields[1].default
+  for _, field in ipairs(schema.fields_of(checked.action)) do
+    if field.type == 'path' and schema.of(field.required, checked.action) then
+      checked[field.name] = checked[field.name] or ''
+    end
+  end
   return blank.result(checked)
 end
 
