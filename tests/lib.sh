@@ -22,7 +22,8 @@ TMP=$tap_dir/tmp
 mkdir "$TMP"
 export TESTS_DIR TOP IMGTOOL TMP
 # No configuration of the user who runs the tests reaches them.
-export HOME="$TMP" XDG_CONFIG_HOME="$TMP/.config" XDG_STATE_HOME="$TMP/.state"
+export HOME="$TMP" XDG_CONFIG_HOME="$TMP/.config" XDG_STATE_HOME="$TMP/.local/state"
+mkdir -p "$XDG_STATE_HOME"
 unset IMGTOOL_LUA_PATH
 
 tap_done=

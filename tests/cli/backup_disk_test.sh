@@ -108,8 +108,11 @@ check_eq "$(jq -c '[.table.unallocated]' "$m" "$TMP/all/backup.manifest.json" | 
 rm -rf "$TMP/all"
 
 check '--json' "$IMGTOOL" backup-disk --json --verify full --level 1 --hash sha256 \
-	--chunk-size 4M "$disk" "$TMP/opt"
+	--chunk-size 4M --device "$disk" --set-dir "$TMP/opt"
 events backup-disk <"$TMP/out" >"$TMP/result"
+check 'verify-set --set-dir' "$IMGTOOL" verify-set --set-dir "$TMP/opt"
+check 'dump-pt --device' "$IMGTOOL" dump-pt --device "$TMP/opt"
+check_eq "$(sed 's/ *$//' "$TMP/out")" "$(dump_of "$disk" 512)" 'is the dump'
 check_eq "$(jq -c '[.code, (.images | length), .images[1].verified.code]' "$TMP/result")" \
 	'[0,5,0]' '--verify reads each image back'
 check_eq "$(jq '.left_out_bytes' "$TMP/result")" $(((96 - 1 - 1 - 72) << 20)) \

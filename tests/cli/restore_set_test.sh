@@ -57,8 +57,8 @@ check_status 3 'no set' "$IMGTOOL" restore-set "$TMP" "$TMP/none.img"
 	"$out" >"$TMP/events"
 check_eq "$(last_progress "$TMP/events" '[.workers, .depth, .max_bytes_per_s]')" \
 	'[3,7,524288000]' '--parallel, --pipeline-depth and --max-throughput are in force'
-check_eq "$(events restore-set <"$TMP/events" | jq -c '[.length, .partitions, .table]')" \
-	'[100663296,4,"gpt"]' 'the answer as an object'
+check_eq "$(events restore-set <"$TMP/events" | jq -c '[.length, .partitions, .table, .losses]')" \
+	'[100663296,4,"gpt",[]]' 'the answer as an object'
 
 # ---- Sets that are damaged or lie: nothing is written ----
 spoiled() { # DESC PATTERN
@@ -77,6 +77,9 @@ spoiled 'another image under the name' 'part-4'
 spoil
 sed -i 's/"start_bytes":1048576/"start_bytes":1049088/' "$TMP/bad/backup.manifest.json"
 spoiled 'a manifest that moves a partition' 'start'
+spoil
+sed -i 's/"logical_bytes":512/"logical_bytes":4096/' "$TMP/bad/backup.manifest.json"
+spoiled 'a manifest with other sectors' 'sectors of 4096 bytes'
 spoil
 offset=$("$IMGTOOL" repl "$TMP/bad/part-1.img.zst" <<'LUA'
 for _, x in ipairs(img:chunk(0).entries) do if x.kind == 'data' then e = x end end

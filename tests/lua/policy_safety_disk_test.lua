@@ -76,7 +76,9 @@ describe('imgtool.policy.safety_disk', function()
   it('R4: never onto sectors of another size, nor a part of a disk', function()
     refused(target { logical_bytes = 4096 }, ALL, 'R4', 'has sectors of 4096 bytes')
     refused(target { kind = 'partition' }, ALL, 'R4', 'is a partition, not a disk')
-    assert.is_true(decide(target { logical_bytes = 4096 }, ALL, source { table = 'none' }).allowed)
+    local none = source { table = 'none' }
+    refused(target { logical_bytes = 4096 }, CONFIRMED, 'R4', 'has sectors of 4096', 'force', none)
+    assert.is_true(decide(target { logical_bytes = 4096 }, ALL, none).allowed)
   end)
 
   it('R4: a table that is not whole goes as it is or not at all', function()

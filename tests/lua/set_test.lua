@@ -149,6 +149,38 @@ describe('a set', function()
     assert.is_true(exists 'v/backup.manifest.json')
   end)
 
+  it('is not begun when no manifest could describe it', function()
+    local real = device.identity
+    device.identity = function(dev)
+      local identity = assert(real(dev))
+      identity.kind = 'tape'
+      return identity
+    end
+    local result, message = backup()
+    device.identity = real
+    assert.is_nil(result)
+    assert.matches('source.kind: one of disk', message, 1, true)
+    assert.is_false(exists 'set')
+  end)
+
+  it('R7: is none when the table was changed meanwhile', function()
+    local disk = require 'img.disk'
+    local real, calls = disk.read, 0
+    disk.read = function(source)
+      local found, message, code = real(source)
+      calls = calls + 1
+      if calls > 1 then found.partitions[2].size_bytes = 512 end
+      return found, message, code
+    end
+    local result, message, code = backup()
+    disk.read = real
+    assert.is_nil(result)
+    assert.equal(sys.codes.refused, code)
+    assert.matches('its partition table was changed while it was imaged: the size_bytes of'
+      .. ' partition 2', message, 1, true)
+    assert.is_false(exists 'set/backup.manifest.json')
+  end)
+
   it('says before it begins that there may be too little room', function()
     local real, warnings = sys.space_available, {}
     sys.space_available = function() return 1000 end

@@ -83,6 +83,12 @@ cmp -n $((1 << 20)) "$TMP/undone" "$want" && ok 'the copies put back are the old
 check 'the default undo directory' physical --force -q "$set" $(confirmed "$same")
 [ -n "$(ls "$XDG_STATE_HOME/imgtool/undo")" ] && ok 'is used' || nok 'is used'
 
+check '--set-dir, --device' physical --dry-run --force --yes-destroy "$(name_of "$same")" \
+	--set-dir "$set" --device "$same"
+check_grep "^would overwrite $same " "$TMP/out" 'are the operands'
+check_status 2 'restore-physical to a file' physical "$set" "$TMP/none.img"
+check_status 2 'restore-set to a disk' "$IMGTOOL" restore-set "$set" "$same"
+
 # ---- Only what changed ----
 # shellcheck disable=SC2046
 check '--only-changed' physical --free leave --only-changed "$set" $(confirmed "$same")

@@ -52,7 +52,8 @@ end
 
 -- The disk to copy, with its table.
 local function open_origin(job, report)
-  local o = setmetatable({ dev = facts.open_source(job.source), list = {} }, Origin)
+  local o = setmetatable({ dev = facts.open_source(job.source), list = {}, report = report },
+    Origin)
   local ok, message, code, trace = fail.catch(function()
     if job.sector_size then try(o.dev:set_sector_bytes(job.sector_size)) end
     o.identity = try(device.identity(o.dev))
@@ -180,6 +181,9 @@ local function piece_of(o, t, range, what, whole)
     piece.map = try(map.new(range.length, true))
   else
     piece.map, piece.fs = capture.map_of({ mode = 'used_only' }, piece.source)
+    if not piece.fs.used_only then
+      o.report:note(('all blocks of %s are taken: %s'):format(what, piece.fs.reason))
+    end
   end
   return piece
 end

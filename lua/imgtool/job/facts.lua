@@ -144,8 +144,7 @@ function M.restore_target(path, kept, undo_dir)
   local partial_kind, partial_stat = M.type_of(partial)
   local facts = {
     path = path, type = kind, partial = partial, partial_exists = partial_kind ~= 'none',
-    partial_type = partial_kind, is_image = false, holds_image = false, holders = '',
-    in_use = false,
+    is_image = false, holds_image = false, holders = '', in_use = false,
   }
   for _, file in ipairs(kept) do
     local _, kept_stat = M.type_of(file)

@@ -135,7 +135,7 @@ local SOURCE = {
     { choices = { 'disk', 'partition', 'loop', 'dm', 'md', 'rom', 'file' } }),
   optional('model', 'text'), optional('serial', 'text'), optional('wwn', 'text'),
   member('size_bytes', 'bytes'), member('logical_bytes', 'count', { sector = true }),
-  member('physical_bytes', 'count', { sector = true }),
+  member('physical_bytes', 'count'),
 }
 
 local TABLE = {

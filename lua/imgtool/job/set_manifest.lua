@@ -34,6 +34,19 @@ function M.image(path, name)
   }
 end
 
+--- What stands for an image that is not made yet.
+---@param entry table of job/set_plan.lua
+---@param uuid string of the image
+function M.placeholder(entry, uuid)
+  local bytes = entry.known.identity.size_bytes
+  return {
+    file = entry.file, file_bytes = 0, uuid = uuid, root = ('0'):rep(64), source_bytes = bytes,
+    finished = time.iso(0), map = { kind = 'all' }, data_bytes = bytes, zero_bytes = 0,
+    free_bytes = 0, bad_bytes = 0, bad_range_bytes = 0, bad_range_count = 0,
+    bad_ranges = json.array {},
+  }
+end
+
 local function source_member(identity, path, info)
   return {
     path = manifest.text(path), kind = identity.kind, model = manifest.text(identity.model),
@@ -97,7 +110,7 @@ end
 
 local MEMBERS = { disk = disk_members, volumes = volume_members }
 
---- The manifest of a set whose images are all there.
+--- The manifest of a set, with an image for each entry.
 ---@param set table job, plan, state, images (of M.image, by the entries' n)
 ---@return table
 function M.make(set)

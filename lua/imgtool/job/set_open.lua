@@ -31,6 +31,10 @@ local function open_table(set)
   local m = set.manifest
   set.found = try(set.set:check_table())
   set.regions, set.regions_known = open_image(set, m.regions)
+  if set.regions_known.logical_bytes ~= m.source.logical_bytes then
+    fail.raise('damaged', '%s: the manifest has sectors of %d bytes, %s has %d', set.path,
+      m.source.logical_bytes, m.regions.file, set.regions_known.logical_bytes)
+  end
   set.regions_dev = keep(set, try(set.regions:device()))
   set.edit = keep(set, try(disk.edit(set.regions_dev, m.source.logical_bytes)))
   set.areas = set.edit:areas()

@@ -1,6 +1,7 @@
 --- Make a set: the images of a plan (job/set_plan.lua) one after the other, then the manifest.
 local capture = require 'imgtool.job.capture'
 local device = require 'img.device'
+local disk = require 'img.disk'
 local disk_set = require 'imgtool.policy.disk_set'
 local estimate = require 'imgtool.policy.estimate'
 local facts = require 'imgtool.job.facts'
@@ -93,8 +94,7 @@ local function image_result(set, entry, done)
     reason = member.map.reason, file_bytes = member.file_bytes, data_bytes = member.data_bytes,
     zero_bytes = member.zero_bytes, free_bytes = member.free_bytes, bad_bytes = member.bad_bytes,
     bad_range_bytes = member.bad_range_bytes, bad_range_count = member.bad_range_count,
-    verified = done.verified,
-    fs = entry.fs.type ~= '' and entry.fs.type or nil,
+    verified = done.verified, fs = entry.fs.type ~= '' and entry.fs.type or nil,
   }
 end
 
@@ -109,6 +109,17 @@ local function check_accounts(set, result)
   if sum ~= plan.source:size() then
     fail.raise('internal', 'the set accounts for %d bytes, the disk has %d', sum,
       plan.source:size())
+  end
+end
+
+-- The images lie where the table says that they do: as long as it says so still.
+local function check_table(plan)
+  local found = try(disk.read(plan.source))
+  if plan.found.table == 'none' and found.table == 'none' then return end
+  local same, reason = disk_set.same_partitions(plan.found.partitions, found.partitions)
+  if not same then
+    fail.raise('refused', '%s: its partition table was changed while it was imaged: %s', plan.path,
+      reason)
   end
 end
 
@@ -159,6 +170,7 @@ local function write_all(set)
     end
   end
   check_accounts(set, result)
+  if set.plan.found then check_table(set.plan) end
   -- A set that lacks an image is none.
   if #result.failures == 0 then
     set_dir.write(set.dir, manifest.FILE, manifest.encode(set_manifest.make(set)))
@@ -220,6 +232,17 @@ local function plan_result(set)
   return result
 end
 
+-- A disk that no manifest can describe is found now, not when the last image is done.
+local function try_manifest(set)
+  local uuid = ('0'):rep(8) .. ('-0000'):rep(3) .. '-' .. ('0'):rep(12)
+  local draft = { plan = set.plan, job = set.job, images = {},
+    state = { uuid = uuid, created = 0 } }
+  for _, entry in ipairs(set.plan.entries) do
+    draft.images[entry.n] = set_manifest.placeholder(entry, disk_set.image_uuid(uuid, entry.n))
+  end
+  manifest.encode(set_manifest.make(draft))
+end
+
 local Set = {}
 Set.__index = Set
 
@@ -244,6 +267,7 @@ function M.run(job, report, dir, make_plan)
     set.state = set.state or { uuid = '' }
     return plan_result(set)
   end
+  try_manifest(set)
   set_dir.prepare(dir, set.action)
   set.state = set.state or set_dir.begin(dir, job, set.plan)
   local lock <close> = try(sys.lock(set_dir.path(dir, manifest.STATE)))

@@ -1,5 +1,6 @@
 --- An image, or a range of it, onto a target that is open; and the same read back.
 local fail = require 'imgtool.util.fail'
+local json = require 'imgtool.util.json'
 local pipeline = require 'img.pipeline'
 local sys = require 'img.sys'
 local verify = require 'imgtool.job.verify'
@@ -151,7 +152,7 @@ end
 ---@return table sum
 function M.add(sum, done)
   for _, name in ipairs(SUMS) do sum[name] = (sum[name] or 0) + (done[name] or 0) end
-  sum.losses = sum.losses or {}
+  sum.losses = sum.losses or json.array {}
   table.move(done.losses, 1, #done.losses, #sum.losses + 1, sum.losses)
   if (sum.code or 0) == 0 then sum.code, sum.message = done.code, done.message end
   return sum

@@ -64,6 +64,10 @@ local function check_table(d, source, target, rules)
           name:gsub('_', '-'))
       end
     end
+    if target.logical_bytes ~= source.logical_bytes and not rules.force then
+      refuse(d, 'R4', 'force', '%s has sectors of %d bytes, the source had %d', target.path,
+        target.logical_bytes, source.logical_bytes)
+    end
     return
   end
   check_sectors(d, source, target)

@@ -122,7 +122,7 @@ end
 function RESULT.restore(r)
   if r.dry_run then
     local lines = {}
-    for _, step in ipairs(r.plan) do lines[#lines + 1] = 'would ' .. step end
+    for _, step in ipairs(r.plan) do lines[#lines + 1] = 'would ' .. M.clean(step) end
     for _, refusal in ipairs(r.refusals) do
       lines[#lines + 1] = ('refused (%s): %s%s'):format(refusal.rule, refusal.reason,
         refusal.override and (' (--%s allows it)'):format(refusal.override) or '')
