@@ -14,7 +14,7 @@ local try = fail.try
 -- Where a device, its partitions and what is stacked on them are mounted.
 local function points_of(identity, all_mounts)
   local out = {}
-  local names = mounts.names_above(identity, identity.path)
+  local names = mounts.names_above(identity, sys.realpath(identity.path) or identity.path)
   for _, mount in ipairs(mounts.of_devices(all_mounts, names)) do out[#out + 1] = mount.point end
   return out
 end

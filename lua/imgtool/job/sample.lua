@@ -14,13 +14,18 @@ local try = fail.try
 
 local MiB <const> = 1 << 20
 
---- How long all samples of one job take, about; what is under way then is finished.
-M.BUDGET_NS = 2000000000
+-- How long all samples of one job take, about, and the least for one of them: a small partition of
+-- a large disk has its sample, too.
+local BUDGET_NS <const>, LEAST_NS <const> = 2000000000, 200000000
 
 -- Of an image at most about so much.
 local IMAGE_BYTES <const> = 128 * MiB
 -- What a block takes in memory beside the data, and all else: more than enough of each.
 local PER_BLOCK <const>, BESIDE <const> = 128, MiB
+
+local function budget(share)
+  return math.max(LEAST_NS, math.floor(BUDGET_NS * (share or 1)))
+end
 
 -- Between two looks at signals.
 local STEP_S <const> = 0.5
@@ -110,7 +115,7 @@ local function copy(c, source, part, ns)
 end
 
 local function sample_with(way, c, m, share)
-  local sum, left = empty(), math.floor(M.BUDGET_NS * (share or 1))
+  local sum, left = empty(), budget(share)
   for _, window in ipairs(estimate.windows(m, c.settings.block_bytes)) do
     if left <= 0 then break end
     local source <close> = try(device.slice(c.source, window.offset, window.length))
@@ -125,7 +130,7 @@ end
 --- A sample of a source, compressed as its image would be.
 ---@param c {job: table, report: table, source: img.Device, settings: table} settings of the image
 ---@param m img.Map
----@param share number? of M.BUDGET_NS, up to 1
+---@param share number? of the time for all samples, up to 1
 ---@return {done_bytes: integer, stored_bytes: integer, elapsed_ns: integer}
 function M.source(c, m, share) return sample_with(capture, c, m, share) end
 
@@ -150,7 +155,7 @@ function M.image(c, opened, share)
     depth = c.settings.depth, max_bytes_per_s = c.job.max_throughput,
     stall_s = c.job.stall_timeout,
   })
-  local now, message, code = run_for(handle, c.report, M.BUDGET_NS * (share or 1))
+  local now, message, code = run_for(handle, c.report, budget(share))
   if message then
     if code ~= sys.codes.damaged then fail.throw(message, code) end
     c.report:warn(('a sample of the image is damaged already: %s'):format(message))
