@@ -206,6 +206,17 @@ rm "$TMP/big.img" "$TMP/e/big.zst"
 EVENT=image estimated image "$src" "$TMP/e/b.zst" --max-throughput 4M
 check_eq "$(events image <"$TMP/out" | jq '.estimated_seconds >= 3')" true \
 	'--max-throughput is in the time'
+# A sample that takes its two seconds, and a signal once its threads are there.
+"$IMGTOOL" image --dry-run --max-throughput 1M "$src" "$TMP/e/b.zst" >"$TMP/run.out" \
+	2>"$TMP/run.err" &
+pid=$!
+has_threads() { [ "$(find "/proc/$pid/task" -maxdepth 1 | wc -l)" -gt 2 ]; }
+wait_until has_threads
+kill -INT $pid
+status=0
+wait $pid || status=$?
+check_eq "$status" 130 'a signal ends a dry run with 130'
+check_grep 'cancelled while it was estimated' "$TMP/run.err" 'which is said'
 EVENT=backup-disk estimated backup-disk "$disk" "$TMP/e/set"
 "$IMGTOOL" backup-disk -q "$disk" "$TMP/e/set"
 within "$estimate" "$(cat "$TMP/e/set"/*.zst | wc -c)" 'backup-disk: the size of the images'
