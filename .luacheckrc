@@ -5,11 +5,11 @@ codes = true
 -- The stubs of the C modules only declare: their parameters are there to be read.
 files['lua/imgtool/meta'] = { unused = false, unused_args = false, ignore = { '241' } }
 files['tests/lua'] = { std = 'lua54+busted' }
--- Job scripts see these words only: lua/imgtool/job/load.lua.
+-- Job scripts see these words only: lua/imgtool/job/words.lua.
 stds.job_script = {
   read_globals = {
     '_VERSION', 'assert', 'error', 'ipairs', 'next', 'pairs', 'select', 'tonumber', 'tostring',
-    'type', 'print', 'args', 'date',
+    'type', 'print', 'args', 'date', 'disk', 'disks',
     'KiB', 'MiB', 'GiB', 'TiB', 'second', 'minute', 'hour', 'day', 'week',
     job = { fields = { 'try' } },
     string = { other_fields = true }, table = { other_fields = true },

@@ -16,12 +16,12 @@ _imgtool() {
 		esac
 	done
 	if [ -z "$command" ]; then
-		words="list map image verify info explain restore export-raw export-range repair backup-disk verify-set dump-pt restore-set restore-physical clone mount serve-nbd serve-proxy run repl help --help --verbose --version"
+		words="list map image verify info explain restore export-raw export-range repair backup-disk verify-set dump-pt restore-set restore-physical clone mount serve-nbd serve-proxy run check repl help --help --verbose --version"
 		COMPREPLY=($(compgen -W "$words" -- "$current"))
 		return
 	fi
 	case $command:$previous in
-	help:help) [[ $current == -* ]] || words="list map image verify info explain restore export-raw export-range repair backup-disk verify-set dump-pt restore-set restore-physical clone mount serve-nbd serve-proxy run repl help" ;;
+	help:help) [[ $current == -* ]] || words="list map image verify info explain restore export-raw export-range repair backup-disk verify-set dump-pt restore-set restore-physical clone mount serve-nbd serve-proxy run check repl help" ;;
 	map:--why) words="free zero rule bad" ;;
 	image:--hash) words="xxh3-128 sha256" ;;
 	image:--verify) words="none quick full" ;;
@@ -70,6 +70,7 @@ _imgtool() {
 	serve-nbd) words="--in --set-dir --partition --offset --length --cache-size --read-ahead --host --port --pipe --cow --tls --tls-certificates --tls-psk --tls-verify-peer --json --quiet --log-file --verbose --help" ;;
 	serve-proxy) words="--in --set-dir --partition --offset --length --cache-size --read-ahead --host --port --pipe --max-clients --timeout --json --quiet --log-file --verbose --help" ;;
 	run) words="--dry-run --json --quiet --log-file --verbose --help" ;;
+	check) words="--json --quiet --log-file --verbose --help" ;;
 	repl) words="--verbose --help" ;;
 	help) words="--verbose --help" ;;
 	esac

@@ -134,4 +134,20 @@ describe('imgtool.job.check', function()
     assert.equal(5, check.job(image { created = 5 }).created)
     assert.equal(UUID, check.job(image { uuid = UUID:upper() }).uuid)
   end)
+
+  it('knows all mistakes of a job, and what was meant', function()
+    local checked, mistakes = check.examine { levl = 1, sorce = 'x', target = 'b', hash = 'sha25',
+      mode = 'zzz', level = 'x' }
+    local found = {}
+    for i, mistake in ipairs(mistakes) do found[i] = { mistake.field, mistake.nearest } end
+    assert.same({ { 'levl', 'level' }, { 'sorce', 'source' }, { 'source' }, { 'mode' }, { 'level' },
+      { 'hash', 'sha256' } }, found)
+    -- What is wrong has no value, not its default; the rest is as in a good job.
+    assert.is_nil(checked.level)
+    assert.equal('b', checked.target)
+    assert.equal(262144, checked.block_size)
+    assert.same({}, select(2, check.examine(image {})))
+    assert.equal('image', select(2, check.examine { action = 'imgae' })[1].nearest)
+    assert.equal('job: a table is expected', select(2, check.examine('x'))[1].message)
+  end)
 end)

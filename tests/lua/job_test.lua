@@ -128,6 +128,30 @@ describe('imgtool.job', function()
     assert.is_false(exists 'x.zst.partial')
   end)
 
+  it('estimates what can be read, and says so when nothing can', function()
+    local plan = assert(capture { dry_run = true })
+    assert.equal(2 * MiB, plan.sampled_bytes)
+    assert.is_true(plan.estimated_seconds > 0)
+    assert.is_false(exists 'x.zst' or exists 'x.zst.partial')
+    local made = assert(capture())
+    assert.is_true(math.abs(plan.estimated_bytes - made.file_bytes) < made.file_bytes // 4)
+    remove_all()
+    -- Bad sectors are the affair of the job, not of its estimate.
+    with_fault('source', { rules = { { op = 'read', action = 'fail', offset = 0, length = MiB,
+      sticky = true } } })
+    plan = assert(capture { dry_run = true })
+    assert.is_true(plan.sampled_bytes > 0 and plan.sampled_bytes <= MiB)
+    assert.is_true(plan.estimated_bytes > 0)
+    with_fault('source', { rules = { { op = 'read', action = 'fail', offset = 0, length = 2 * MiB,
+      sticky = true } } })
+    plan = assert(capture { dry_run = true })
+    assert.is_false(exists 'x.zst' or exists 'x.zst.partial')
+    assert.equal(0, plan.sampled_bytes)
+    assert.is_nil(plan.estimated_bytes)
+    assert.is_nil(plan.estimated_seconds)
+    assert.equal(0, plan.code)
+  end)
+
   it('gives the same image for any number of workers and any depth', function()
     assert(capture())
     local expected = read_file 'x.zst'

@@ -7,7 +7,7 @@ local M = {}
 M.names = {
   'list', 'map', 'image', 'verify', 'info', 'explain', 'restore', 'export-raw', 'export-range',
   'repair', 'backup-disk', 'verify-set', 'dump-pt', 'restore-set', 'restore-physical', 'clone',
-  'mount', 'serve-nbd', 'serve-proxy', 'run', 'repl', 'help',
+  'mount', 'serve-nbd', 'serve-proxy', 'run', 'check', 'repl', 'help',
 }
 
 --- A command by its name; nil and what to say when there is none.

@@ -11,7 +11,8 @@ local M = {
     { name = 'arguments', operand = 'ARGS', many = true,
       doc = 'The arguments of the script; -- before those that begin with a dash.' },
     { name = 'dry_run', flag = '--dry-run',
-      doc = 'Let each job that writes only check everything and print its plan.' },
+      doc = 'Let each job that writes only check everything, and print its plan and an estimate of'
+        .. ' size and time.' },
     table.unpack(cli.reporting),
   },
 }

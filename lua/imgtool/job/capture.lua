@@ -1,5 +1,6 @@
 --- Image a device or file: facts, decisions (policy/), and carrying them out.
 local device = require 'img.device'
+local estimate = require 'imgtool.policy.estimate'
 local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local head_text = require 'imgtool.job.head'
@@ -11,6 +12,7 @@ local output = require 'imgtool.job.output'
 local pipeline = require 'img.pipeline'
 local resume = require 'imgtool.policy.resume'
 local safety = require 'imgtool.policy.safety'
+local sample = require 'imgtool.job.sample'
 local stored = require 'imgtool.job.stored'
 local sys = require 'img.sys'
 local tuning = require 'imgtool.policy.tuning'
@@ -213,17 +215,29 @@ function M.result(c, head, totals, run)
   return result
 end
 
--- What would be done, for --dry-run. What can't be known yet is 0, so that a script that prints a
--- result gets through.
+--- The size of an image and the time it takes, from its map and a sample of the source.
+---@param c {job: table, report: table, source: img.Device, settings: table?}
+---@param m img.Map
+---@param share number? of the time for samples (job/sample.lua)
+---@return table estimate of policy/estimate.lua
+function M.estimate(c, m, share)
+  local size = c.source:size()
+  c.settings = c.settings or settings_of(c.job, size)
+  return estimate.image({ read_bytes = m:bytes('data'), source_bytes = size,
+    chunk_bytes = c.settings.chunk_bytes, block_bytes = c.settings.block_bytes,
+    limit = c.job.max_throughput }, sample.source(c, m, share))
+end
+
+-- What would be done, for --dry-run.
 local function plan(c)
-  local data = c.map:bytes('data')
+  local data, taken = c.map:bytes('data'), M.estimate(c, c.map)
   return {
-    uuid = c.head.uuid, root = '', data_bytes = data, zero_bytes = c.map:bytes('zero'),
-    bad_bytes = 0, free_bytes = c.map:bytes('free'), stored_bytes = 0, file_bytes = 0, chunks = 0,
-    elapsed_ns = 0, resumed_at = 0,
-    excluded_bytes = c.exclude and c.exclude.bytes or 0,
+    uuid = c.head.uuid, data_bytes = data, zero_bytes = c.map:bytes('zero'),
+    free_bytes = c.map:bytes('free'), excluded_bytes = c.exclude and c.exclude.bytes or 0,
     excluded_files = c.exclude and #(c.exclude.files or {}) or 0,
-    action = 'image', dry_run = true, source = c.job.source, image = c.file.path,
+    estimated_bytes = taken.estimated_bytes, estimated_seconds = taken.estimated_seconds,
+    sampled_bytes = taken.sampled_bytes, action = 'image', dry_run = true,
+    source = c.job.source, image = c.file.path,
     source_bytes = c.head.source_bytes, read_bytes = data, map = c.fs.used_only and 'used' or 'all',
     reason = c.fs.reason ~= '' and c.fs.reason or nil, file_action = c.file.action,
     workers = c.settings.workers, depth = c.settings.depth, level = c.settings.level,

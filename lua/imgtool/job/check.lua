@@ -152,45 +152,65 @@ local function names_of(fields)
   return out
 end
 
--- Keys that are no field, in a stable order, as one message.
-local function unknown_key(job, fields, action)
-  local known, wrong = {}, {}
-  for _, field in ipairs(fields) do known[field.name] = true end
+-- A mistake in a job, for people and for programs.
+local function mistake(name, message, near)
+  return { field = name, message = ('job.%s: %s'):format(name, message), nearest = near }
+end
+
+-- Keys that are no field, in a stable order.
+local function unknown_keys(job, fields, action)
+  local known, wrong, names = {}, {}, names_of(fields)
+  for _, name in ipairs(names) do known[name] = true end
   for key in pairs(job) do
     if not known[key] then wrong[#wrong + 1] = tostring(key) end
   end
   table.sort(wrong)
-  if not wrong[1] then return nil end
-  return ("job.%s: no such field of the action '%s'%s"):format(wrong[1], action,
-    nearest.hint(wrong[1], names_of(fields)))
+  for i, key in ipairs(wrong) do
+    wrong[i] = mistake(key, ("no such field of the action '%s'%s"):format(action,
+      nearest.hint(key, names)), nearest.name(key, names))
+  end
+  return wrong
 end
 
---- A checked job with its defaults, or nil and what is wrong with which field. What was not said
+--- A job with its defaults, and all mistakes in it: what is wrong has no value. What was not said
 --- and has no fixed default stays nil. `given` tells what was said.
----@param job table
----@return table? checked, string? message
-function M.job(job)
-  if type(job) ~= 'table' then return nil, 'job: a table is expected' end
-  local action, message = M.value(schema.fields[1], job.action or schema.fields[1].default)
-  if not action then return nil, 'job.action: ' .. message end
-  local fields = schema.fields_of(action)
-  message = unknown_key(job, fields, action)
-  if message then return nil, message end
+---@param job any
+---@return table checked, {field: string?, message: string, nearest: string?}[] mistakes
+function M.examine(job)
   local checked = { given = {} }
+  if type(job) ~= 'table' then return checked, { { message = 'job: a table is expected' } } end
+  local action, message = M.value(schema.fields[1], job.action or schema.fields[1].default)
+  if not action then
+    return checked, { mistake('action', message, type(job.action) == 'string'
+      and nearest.name(job.action, schema.fields[1].choices) or nil) }
+  end
+  local fields = schema.fields_of(action)
+  local mistakes = unknown_keys(job, fields, action)
   for _, field in ipairs(fields) do
     local value = job[field.name]
     if value == nil then
       if schema.of(field.required, action) then
-        return nil, ('job.%s: is missing'):format(field.name)
+        mistakes[#mistakes + 1] = mistake(field.name, 'is missing')
       end
       checked[field.name] = field.default
     else
       checked.given[field.name] = true
-      value, message = M.value(field, value)
-      if value == nil then return nil, ('job.%s: %s'):format(field.name, message) end
-      checked[field.name] = value
+      checked[field.name], message = M.value(field, value)
+      if checked[field.name] == nil then
+        mistakes[#mistakes + 1] = mistake(field.name, message, field.choices
+          and type(value) == 'string' and nearest.name(value, field.choices) or nil)
+      end
     end
   end
+  return checked, mistakes
+end
+
+--- A checked job, or nil and what is wrong with which field first.
+---@param job table
+---@return table? checked, string? message
+function M.job(job)
+  local checked, mistakes = M.examine(job)
+  if mistakes[1] then return nil, mistakes[1].message end
   return checked
 end
 

@@ -5,6 +5,7 @@ local device = require 'img.device'
 local disk = require 'img.disk'
 local disk_target = require 'imgtool.job.disk_target'
 local disk_write = require 'imgtool.job.disk_write'
+local estimate = require 'imgtool.policy.estimate'
 local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local layout = require 'imgtool.policy.layout'
@@ -12,7 +13,9 @@ local map = require 'img.map'
 local map_of = require 'imgtool.job.map'
 local restore = require 'imgtool.job.restore'
 local safety = require 'imgtool.policy.safety_disk'
+local sample = require 'imgtool.job.sample'
 local set_open = require 'imgtool.job.set_open'
+local verify = require 'imgtool.job.verify'
 local write = require 'imgtool.job.write'
 
 local M = {}
@@ -137,9 +140,40 @@ local function decide(c, o)
   return decision, target
 end
 
+-- The ranges that are read; `whole`: all of one, else what its file system uses.
+local function ranges_of(o, limit)
+  local ranges = o.edit and layout.outside(limit, o.inside) or {}
+  for _, range in ipairs(ranges) do range.whole = true end
+  for _, part in ipairs(o.partitions) do
+    if not part.container then
+      ranges[#ranges + 1] = { offset = part.start_bytes, length = part.size_bytes }
+    end
+  end
+  return ranges
+end
+
+-- All of it as one map of the disk: what would be read, and a sample of that.
+local function estimate_of(c, o, target)
+  local size = o.dev:size()
+  local all <close> = map.new(size)
+  for _, range in ipairs(ranges_of(o, math.min(size, target.size_bytes))) do
+    if range.whole then
+      all:set(range.offset, range.length, 'data')
+    else
+      local slice <close> = try(device.slice(o.dev, range.offset, range.length))
+      local m <close> = map_of.of(slice, { mode = 'used_only' }, o.report)
+      for offset, length, kind in m:each() do all:set(range.offset + offset, length, kind) end
+    end
+  end
+  local settings = verify.settings(c.job, { source_bytes = size, block_bytes = write.CLONE_BLOCK })
+  local taken = sample.copy({ job = c.job, report = c.report, source = o.dev,
+    settings = settings }, all)
+  return estimate.copy(all:bytes('data'), taken, c.job.max_throughput)
+end
+
 local function piece_of(o, t, range, what, whole)
   local piece = { what = what, free = t.free, is_zero = t.is_zero, left = t.left,
-    known = { source_bytes = range.length, block_bytes = 1 << 20 } }
+    known = { source_bytes = range.length, block_bytes = write.CLONE_BLOCK } }
   o.list[#o.list + 1] = piece
   piece.source = try(device.slice(o.dev, range.offset, range.length))
   piece.target = try(device.slice(t.dev, range.offset, range.length))
@@ -200,7 +234,9 @@ function M.run(job, report)
   local o <close> = open_origin(job, report)
   local c = { job = job, report = report }
   local decision, target = decide(c, o)
-  if job.dry_run then return restore.planned(job, decision) end
+  if job.dry_run then
+    return restore.planned(job, decision, function() return estimate_of(c, o, target) end)
+  end
   restore.insist(job, decision, report)
   local result
   do

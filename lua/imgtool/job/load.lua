@@ -1,8 +1,8 @@
 --- Job scripts: Lua text, run in an environment of its own. A script says `job { ... }` for each
 --- job; the jobs run at once and in order.
 local fail = require 'imgtool.util.fail'
-local run = require 'imgtool.job.run'
 local sys = require 'img.sys'
+local words = require 'imgtool.job.words'
 
 local M = {}
 
@@ -10,25 +10,6 @@ local M = {}
 local INSTRUCTIONS <const> = 200000000
 local STEP <const> = 1000000
 local MAX_SCRIPT_BYTES <const> = 4 << 20
-
-local SAFE = {
-  _VERSION = true, assert = true, error = true, ipairs = true, next = true, pairs = true,
-  select = true, tonumber = true, tostring = true, type = true,
-}
-local SAFE_LIBRARIES = {
-  string = { 'byte', 'char', 'find', 'format', 'gmatch', 'gsub', 'len', 'lower', 'match', 'rep',
-    'reverse', 'sub', 'upper' },
-  table = { 'concat', 'insert', 'move', 'pack', 'remove', 'sort', 'unpack' },
-  math = { 'abs', 'ceil', 'floor', 'fmod', 'huge', 'max', 'maxinteger', 'min', 'mininteger', 'modf',
-    'tointeger', 'type', 'ult' },
-  utf8 = { 'char', 'charpattern', 'codepoint', 'len', 'offset' },
-}
-
---- Units, as the words of a job script.
-M.units = {
-  KiB = 1 << 10, MiB = 1 << 20, GiB = 1 << 30, TiB = 1 << 40,
-  second = 1, minute = 60, hour = 3600, day = 86400, week = 604800,
-}
 
 -- ---- The limit ----
 
@@ -48,84 +29,6 @@ local function limiter()
   end
   function limit.off() debug.sethook() end
   return limit
-end
-
--- ---- The words ----
-
--- A failed job ends the script with the job's own exit status; it carries its code through the
--- script.
-local JobFailed = { __name = 'failed job', __tostring = function(self) return self.message end }
-
-local function note_failure(state, message, code)
-  if not state.code then state.code, state.message = code, message end
-end
-
--- Run one job for the script, whose own instructions alone are counted.
-local function run_one(state, job)
-  if type(job) ~= 'table' then error('job: a table is expected', 3) end
-  if state.dry_run then
-    local copy = {}
-    for key, value in pairs(job) do copy[key] = value end
-    job, copy.dry_run = copy, true
-  end
-  state.limit.off()
-  local result, message, code, trace = run.run(job, state.report)
-  if result then
-    local _
-    _, message, code = state.report:result(result)
-  end
-  state.limit.on()
-  if code then note_failure(state, message, code) end
-  return result, message, code, trace
-end
-
-local function job_words(state)
-  local words = {}
-  --- Run a job and go on whatever becomes of it: its result, or nil, message, word.
-  function words.try(job)
-    local result, message, code = run_one(state, job)
-    if code then return nil, message, sys.word(code) end
-    return result
-  end
-  return setmetatable(words, {
-    __call = function(_, job)
-      local result, message, code, trace = run_one(state, job)
-      if not code then return result end
-      local where = debug.getinfo(2, 'Sl')
-      error(setmetatable({
-        message = ('%s:%d: %s'):format(where.short_src, where.currentline, message),
-        code = code, trace = trace,
-      }, JobFailed), 0)
-    end,
-  })
-end
-
-local function say(report, ...)
-  local parts = table.pack(...)
-  for i = 1, parts.n do parts[i] = tostring(parts[i]) end
-  report:answer('print', { text = table.concat(parts, '\t') }, table.concat(parts, '\t'))
-end
-
---- The environment of a script.
----@param state table
-local function environment(state)
-  local env = {}
-  for name in pairs(SAFE) do env[name] = _G[name] end
-  for library, names in pairs(SAFE_LIBRARIES) do
-    env[library] = {}
-    for _, name in ipairs(names) do env[library][name] = _G[library][name] end
-  end
-  for name, value in pairs(M.units) do env[name] = value end
-  env.args = table.move(state.arguments, 1, #state.arguments, 1, {})
-  env.job = job_words(state)
-  env.print = function(...) say(state.report, ...) end
-  --- The time now, UTC, in the form of strftime.
-  env.date = function(format) return os.date('!' .. (format or '%Y-%m-%d')) end
-  return setmetatable(env, {
-    __index = function(_, name)
-      error(("'%s' is not known here (docs/job-files.md)"):format(tostring(name)), 2)
-    end,
-  })
 end
 
 -- ---- Loading and running ----
@@ -148,14 +51,13 @@ end
 
 -- What a script raised, as a failure of the program.
 local function script_failure(problem, trace)
-  if getmetatable(problem) == JobFailed then
-    fail.throw(problem.message, problem.code, problem.trace)
-  end
+  local message, code, inner = words.failure(problem)
+  if message then fail.throw(message, code, inner) end
   fail.throw(tostring(problem), sys.codes.script, trace)
 end
 
 local function run_script(path, state)
-  local chunk, message = load(read_script(path), '@' .. path, 't', environment(state))
+  local chunk, message = load(read_script(path), state.source, 't', words.environment(state))
   if not chunk then fail.raise('script', '%s', message) end
   local problem, trace
   state.limit.on()
@@ -169,14 +71,53 @@ local function run_script(path, state)
   return true
 end
 
+local function run(path, how, doer)
+  return fail.catch(run_script, path, { source = '@' .. path, arguments = how.arguments,
+    doer = doer, report = how.report, limit = limiter() })
+end
+
 --- Run a script: true, or nil, message, code.
 ---@param path string
 ---@param how {arguments: string[], dry_run: boolean?, report: table}
 function M.run(path, how)
-  local state = { arguments = how.arguments, dry_run = how.dry_run, report = how.report,
-    limit = limiter() }
-  return fail.catch(run_script, path, state)
+  return run(path, how, words.machine { dry_run = how.dry_run, report = how.report })
 end
 
+-- A mistake as an event, or a line; it is an error, which --quiet does not hide.
+local function tell(report, path, mistake, line)
+  local text = line and ('%s:%d: %s'):format(path, line, mistake.message)
+    or ('%s: %s'):format(path, mistake.message)
+  report:to_log(text)
+  if not report.json then return report:to_stderr(text) end
+  report:event('mistake', { script = path, line = line, field = mistake.field,
+    message = mistake.message, nearest = mistake.nearest })
+end
+
+-- What a script prints of results that are none would be a false answer.
+local function without_prints(report)
+  return setmetatable({ answer = function() end }, { __index = report })
+end
+
+--- Run a script without doing anything: every mistake in its jobs is told, on the way, and their
+--- results are blank (job/blank.lua). True, or nil, message, code: usage when there are mistakes,
+--- script when the script itself fails.
+---@param path string
+---@param how {arguments: string[], report: table}
+---@return {jobs: integer}? checked, string? message, integer? code, string? trace
+function M.check(path, how)
+  local mistakes = 0
+  local doer = words.checker(function(mistake, line)
+    mistakes = mistakes + 1
+    tell(how.report, path, mistake, line)
+  end)
+  local ok, message, code, trace = run(path, { arguments = how.arguments,
+    report = without_prints(how.report) }, doer)
+  if not ok then return nil, message, code, trace end
+  if mistakes > 0 then
+    return nil, ('%s: %d mistake%s'):format(path, mistakes, mistakes == 1 and '' or 's'),
+      sys.codes.usage
+  end
+  return { script = path, jobs = doer.jobs }
+end
 
 return M

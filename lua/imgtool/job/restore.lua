@@ -2,15 +2,18 @@
 --- (docs/SAFETY.md, R4).
 local confirm = require 'imgtool.job.confirm'
 local device = require 'img.device'
+local estimate = require 'imgtool.policy.estimate'
 local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local image = require 'img.image'
 local open_set = require 'imgtool.job.set'
 local output = require 'imgtool.job.output'
 local safety = require 'imgtool.policy.safety'
+local sample = require 'imgtool.job.sample'
 local stored = require 'imgtool.job.stored'
 local sys = require 'img.sys'
 local undo = require 'imgtool.job.undo'
+local verify = require 'imgtool.job.verify'
 local write = require 'imgtool.job.write'
 
 local M = {}
@@ -125,16 +128,37 @@ local function decide(c)
   return decision, target
 end
 
---- What is answered to --dry-run.
+--- What is answered to --dry-run. What speaks against it for good needs no estimate.
 ---@param job table
 ---@param decision table
-function M.planned(job, decision)
-  return {
+---@param estimated fun(): table of policy/estimate.lua
+function M.planned(job, decision, estimated)
+  local result = {
     action = job.action, dry_run = true, image = job.source, target = job.target,
     plan = decision.plan, refusals = decision.refusals, warnings = decision.warnings,
     code = decision.allowed and 0 or sys.codes.refused,
     message = not decision.allowed and safety.reasons(decision) or nil,
   }
+  if decision.allowed or safety.only_unconfirmed(decision) then
+    for key, value in pairs(estimated()) do result[key] = value end
+  end
+  return result
+end
+
+--- How long it takes to read some images, and how much is written, at least.
+---@param c {job: table, report: table}
+---@param images {image: img.Image, known: table, bytes: integer}[] bytes: of data that are written
+---@return table of policy/estimate.lua
+function M.estimate(c, images)
+  local all, list = 0, {}
+  for _, x in ipairs(images) do all = all + x.bytes end
+  for i, x in ipairs(images) do
+    local settings = verify.settings(c.job, x.known)
+    local taken = sample.image({ job = c.job, report = c.report, settings = settings }, x.image,
+      x.bytes / math.max(1, all))
+    list[i] = estimate.copy(x.bytes, taken, c.job.max_throughput)
+  end
+  return estimate.all(list)
 end
 
 --- Raise what speaks against it; else say the warnings.
@@ -182,7 +206,12 @@ function M.run(job, report)
   c.offset, c.length = range_of(job, c.known)
   try(opened:check_root())
   local decision, target = decide(c)
-  if job.dry_run then return M.planned(job, decision) end
+  if job.dry_run then
+    return M.planned(job, decision, function()
+      return M.estimate(c, { { image = c.image, known = c.known,
+        bytes = math.min(c.known.data_bytes, c.length) } })
+    end)
+  end
   M.insist(job, decision, report)
   return target.type == 'block' and to_device(c, target) or to_file(c, target)
 end

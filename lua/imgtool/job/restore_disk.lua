@@ -95,6 +95,17 @@ local function pieces_of(set, t)
   return out
 end
 
+-- What is read, for an estimate.
+local function images_of(set)
+  local out = {}
+  local function add(image, known)
+    out[#out + 1] = { image = image, known = known, bytes = known.data_bytes }
+  end
+  if set.edit then add(set.regions, set.regions_known) end
+  for _, x in ipairs(set.parts) do add(x.image, x.known) end
+  return out
+end
+
 local function result_of(c, set, target, sum)
   local m = set.manifest
   sum.action, sum.image, sum.target, sum.uuid = c.job.action, set.path, c.job.target, m.uuid
@@ -126,7 +137,11 @@ function M.run(job, report)
   local set <close> = set_open.open(job.set_dir)
   local c = { job = job, report = report }
   local decision, target = decide(c, set)
-  if job.dry_run then return restore.planned(job, decision) end
+  if job.dry_run then
+    return restore.planned(job, decision, function()
+      return restore.estimate(c, images_of(set))
+    end)
+  end
   restore.insist(job, decision, report)
   local result
   do

@@ -1,4 +1,5 @@
 --- Run one job: check it against the schema, then do it.
+local blank = require 'imgtool.job.blank'
 local check = require 'imgtool.job.check'
 local fail = require 'imgtool.util.fail'
 local sys = require 'img.sys'
@@ -22,7 +23,8 @@ local RUNNERS = {
 local function run(job, report)
   local checked, message = check.job(job)
   if not checked then fail.raise('usage', '%s', message) end
-  return require(RUNNERS[checked.action]).run(checked, report)
+  local result = require(RUNNERS[checked.action]).run(checked, report)
+  return checked.dry_run and blank.fill(result) or result
 end
 
 --- Run a job: its result, whose `code` is 0, or else the result's own verdict with `message`

@@ -52,6 +52,9 @@ local READ_BACK = actions('restore', 'restore-set', 'restore-physical', 'clone')
 local TO_DISK = actions('restore-set', 'restore-physical', 'clone')
 local DISK = actions('backup-disk')
 
+local PLAN <const> = 'Check everything, print the plan and an estimate of size and time, and write'
+  .. ' nothing.'
+
 M.fields = {
   { name = 'action', type = 'choice', actions = EVERY, default = 'image',
     choices = { 'image', 'verify', 'restore', 'export', 'repair', 'backup-disk', 'volumes',
@@ -246,16 +249,16 @@ M.fields = {
     } },
   { name = 'dry_run', type = 'boolean', actions = EVERY, option = '--dry-run', default = false,
     doc = {
-      image = 'Check everything, print the plan, and write nothing.',
+      image = PLAN,
       verify = 'Only say what would be verified.',
-      restore = 'Check everything, print the plan, and write nothing.',
-      export = 'Check everything, print the plan, and write nothing.',
-      ['backup-disk'] = 'Check everything, print the plan, and write nothing.',
-      volumes = 'Check everything, print the plan, and write nothing.',
+      restore = PLAN,
+      export = PLAN,
+      ['backup-disk'] = PLAN,
+      volumes = PLAN,
       ['verify-set'] = 'Only say what would be verified.',
-      ['restore-set'] = 'Check everything, print the plan, and write nothing.',
-      ['restore-physical'] = 'Check everything, print the plan, and write nothing.',
-      clone = 'Check everything, print the plan, and write nothing.',
+      ['restore-set'] = PLAN,
+      ['restore-physical'] = PLAN,
+      clone = PLAN,
       repair = 'Read everything, list what would be lost, and write nothing.',
     } },
   { name = 'auto_tune', type = 'boolean', actions = ALL, option = '--auto-tune', default = false,

@@ -3,12 +3,14 @@ local capture = require 'imgtool.job.capture'
 local device = require 'img.device'
 local disk = require 'img.disk'
 local disk_set = require 'imgtool.policy.disk_set'
+local estimate = require 'imgtool.policy.estimate'
 local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local head_text = require 'imgtool.job.head'
 local image = require 'img.image'
 local json = require 'imgtool.util.json'
 local manifest = require 'imgtool.job.manifest'
+local map = require 'imgtool.job.map'
 local naming = require 'imgtool.policy.naming'
 local resume = require 'imgtool.policy.resume'
 local set_dir = require 'imgtool.job.set_dir'
@@ -180,12 +182,20 @@ end
 
 -- ---- Before it begins ----
 
-local function warn_of_space(set)
-  local needed = 0
+-- What is left to image: the entries, and how much they read.
+local function left_of(set)
+  local entries, needed = {}, 0
   for _, entry in ipairs(set.plan.entries) do
     local done = set.action == 'resume' and facts.type_of(set:path(entry)) == 'file'
-    if not done then needed = needed + entry.data_bytes end
+    if not done then
+      entries[#entries + 1], needed = entry, needed + entry.data_bytes
+    end
   end
+  return entries, needed
+end
+
+local function warn_of_space(set)
+  local _, needed = left_of(set)
   local free = try(sys.space_available(set.dir))
   if needed > free then
     set.report:warn(('up to %s will be written before compression, and %s has %s left'):format(
@@ -193,8 +203,23 @@ local function warn_of_space(set)
   end
 end
 
+-- The time for samples is divided as the data is.
+local function estimate_all(set)
+  local list = {}
+  local entries, needed = left_of(set)
+  for i, entry in ipairs(entries) do
+    local source <close> = entry.open()
+    local m <close> = entry.known.map and entry.known.map()
+      or (map.of(source, set.job, set.report))
+    list[i] = capture.estimate({ job = set.job, report = set.report, source = source }, m,
+      entry.data_bytes / math.max(1, needed))
+  end
+  return estimate.all(list)
+end
+
 local function plan_result(set)
   local result = new_result(set)
+  for key, value in pairs(estimate_all(set)) do result[key] = value end
   result.dry_run, result.dir_action = true, set.action
   for _, entry in ipairs(set.plan.entries) do
     result.images[#result.images + 1] = {

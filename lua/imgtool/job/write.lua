@@ -97,8 +97,8 @@ function M.compare(c, part)
   return found_by(handle, c, part, wait.strategy(c.job, settings))
 end
 
--- The unit in which a copy is written and remembered as a hash.
-local CLONE_BLOCK <const> = 1 << 20
+--- The unit in which a copy is written and remembered as a hash.
+M.CLONE_BLOCK = 1 << 20
 
 --- Copy a range of a device: what was done, as M.range. The job stays open in the piece for
 --- M.check_clone; whoever made the piece closes it (piece.handle).
@@ -112,7 +112,7 @@ function M.clone(c, piece)
   local job = c.job
   local settings = verify.settings(job, piece.known)
   piece.handle = try(pipeline.clone {
-    source = piece.source, map = piece.map, target = piece.target, block_bytes = CLONE_BLOCK,
+    source = piece.source, map = piece.map, target = piece.target, block_bytes = M.CLONE_BLOCK,
     free = piece.free, target_is_zero = piece.is_zero, on_read_error = job.on_read_error,
     read_retries = job.read_retries, workers = settings.workers, depth = settings.depth,
     max_bytes_per_s = job.max_throughput, stall_s = job.stall_timeout,

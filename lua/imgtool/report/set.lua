@@ -38,8 +38,10 @@ end
 -- Both kinds of sets that are made.
 local function made(r)
   if r.dry_run then
-    return ('would make the set %s (%s to read):\n%s'):format(text.clean(r.set_dir),
-      size.human(r.data_bytes), image_table(r))
+    local lines = { ('would make the set %s (%s to read):\n%s'):format(text.clean(r.set_dir),
+      size.human(r.data_bytes), image_table(r)) }
+    table.move(text.estimate(r, ''), 1, 1, #lines + 1, lines)
+    return table.concat(lines, '\n')
   end
   local lines = { image_table(r) }
   if r.left_out_bytes and r.left_out_bytes > 0 then

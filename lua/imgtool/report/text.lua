@@ -64,15 +64,37 @@ function M.verified(v)
   return lines
 end
 
+-- A length of time that is no better than an estimate.
+local function about_time(s)
+  if s < 90 then return ('%d s'):format(math.ceil(math.max(1, s))) end
+  if s < 90 * 60 then return ('%d min'):format((s + 30) // 60) end
+  return ('%.1f h'):format(s / 3600)
+end
+
+--- What a dry run expects, as a line; none when it was not asked.
+---@param r table
+---@param what string what has so many bytes
+---@return string[]
+function M.estimate(r, what)
+  if not r.sampled_bytes then return {} end
+  if not r.estimated_bytes or not r.estimated_seconds then
+    return { '  no estimate: nothing of it could be read' }
+  end
+  return { ('  %sabout %s in about %s, by a sample of %s'):format(what,
+    size.human(r.estimated_bytes), about_time(r.estimated_seconds), size.human(r.sampled_bytes)) }
+end
+
 local RESULT = {}
 
 function RESULT.image(r)
   local name = r.image == '-' and 'stdout' or r.image
   if r.dry_run then
-    return ('would image %s (%s, %s to read) to %s\n  %s blocks, chunks of %s, blocks of %s, '
-      .. 'level %d, %s, %s, depth %d%s'):format(r.source, size.human(r.source_bytes),
+    local lines = { ('would image %s (%s, %s to read) to %s\n  %s blocks, chunks of %s, blocks of'
+      .. ' %s, level %d, %s, %s, depth %d%s'):format(r.source, size.human(r.source_bytes),
       size.human(r.read_bytes), name, r.map, size.exact(r.chunk_bytes), size.exact(r.block_bytes),
-      r.level, r.hash, count(r.workers, 'worker'), r.depth, excluded(r))
+      r.level, r.hash, count(r.workers, 'worker'), r.depth, excluded(r)) }
+    append(lines, M.estimate(r, ''))
+    return table.concat(lines, '\n')
   end
   local ratio = progress.ratio(r.source_bytes, r.file_bytes)
   local lines = {
@@ -112,6 +134,7 @@ function RESULT.restore(r)
       lines[#lines + 1] = ('refused (%s): %s%s'):format(refusal.rule, refusal.reason,
         refusal.override and (' (--%s allows it)'):format(refusal.override) or '')
     end
+    append(lines, M.estimate(r, 'to write '))
     return table.concat(lines, '\n')
   end
   local lines = {
