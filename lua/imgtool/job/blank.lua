@@ -7,7 +7,7 @@ local M = {}
 
 local IMAGED = { 'data_bytes', 'zero_bytes', 'free_bytes', 'bad_bytes', 'source_bytes',
   'file_bytes', 'read_bytes', 'elapsed_ns', 'stored_bytes', 'chunks', 'resumed_at',
-  'bad_range_bytes', 'bad_range_count' }
+  'bad_range_bytes', 'bad_range_count', 'excluded_files', 'excluded_bytes' }
 local WRITTEN = { 'data_bytes', 'zero_bytes', 'free_bytes', 'same_bytes', 'offset', 'length',
   'loss_count', 'loss_bytes', 'elapsed_ns' }
 local DISK_WRITTEN = table.move({ 'partitions' }, 1, 1, #WRITTEN + 1,
