@@ -11,7 +11,8 @@ FIXED="--created $CREATED --uuid $UUID --chunk-size 1M --all-blocks"
 # shellcheck disable=SC2086
 "$IMGTOOL" backup-disk -q $FIXED "$disk" "$TMP/whole"
 
-# start_slowly FILE BYTES: a run in the background in which this file of the set has so many bytes.
+# start_slowly FILE BYTES: a run in the background in which this file of the set is there, with so
+# many bytes (0: a small image is written at its end).
 # Sets PID.
 start_slowly() {
 	rm -rf "$set"
@@ -19,7 +20,12 @@ start_slowly() {
 	"$IMGTOOL" backup-disk $FIXED --max-throughput 16M --pipeline-depth 4 "$disk" "$set" \
 		>"$TMP/run.out" 2>"$TMP/run.err" &
 	PID=$!
-	wait_until larger "$set/$1" "$2" || { cat "$TMP/run.err" && return 1; }
+	wait_until has_begun "$set/$1" "$2" || { cat "$TMP/run.err" && return 1; }
+}
+
+# has_begun FILE BYTES
+has_begun() {
+	[ -e "$1" ] && [ "$(stat -c %s "$1")" -ge "$2" ]
 }
 
 resume_set() {
@@ -43,7 +49,7 @@ check_grep '^part-1.img.zst .*resumed at [0-9.]+ [KM]iB' "$TMP/out" 'goes on in 
 check_grep '^disk.img.zst .*kept' "$TMP/out" 'and keeps what is complete'
 same_set "$set" "$TMP/whole" 'the same as without interruption'
 
-start_slowly part-2.img.zst.partial 1
+start_slowly part-2.img.zst.partial 0
 kill -KILL $PID
 wait $PID 2>/dev/null || true
 check '--resume after SIGKILL in the next partition' resume_set
@@ -57,7 +63,7 @@ between() {
 	cp "$TMP/state" "$set/backup.state.json"
 	rm "$set/backup.manifest.json" "$set/part-3.img.zst" "$set/part-4.img.zst"
 }
-start_slowly part-1.img.zst.partial 1
+start_slowly part-1.img.zst.partial 0
 kill -KILL $PID
 wait $PID 2>/dev/null || true
 cp "$set/backup.state.json" "$TMP/state"
@@ -129,7 +135,7 @@ same_set "$set" "$TMP/whole" 'with --force'
 "$IMGTOOL" backup-disk --force $FIXED --max-throughput 8M --pipeline-depth 4 "$disk" "$set" \
 	>"$TMP/run.out" 2>"$TMP/run.err" &
 PID=$!
-wait_until larger "$set/part-1.img.zst.partial" 1
+wait_until has_begun "$set/part-1.img.zst.partial" 0
 check_status 11 'two at once' "$IMGTOOL" backup-disk --force "$disk" "$set"
 kill -KILL $PID
 wait $PID 2>/dev/null || true
@@ -145,7 +151,7 @@ VOLS="$VOLS --created $CREATED --uuid $UUID"
 "$IMGTOOL" image $VOLS --chunk-size 1M --max-throughput 16M --pipeline-depth 4 --out-dir "$vol" \
 	>"$TMP/run.out" 2>"$TMP/run.err" &
 PID=$!
-wait_until larger "$vol/ESP.img.zst.partial" 1
+wait_until has_begun "$vol/ESP.img.zst.partial" 0
 kill -INT $PID
 status=0
 wait $PID || status=$?
