@@ -4,6 +4,11 @@
 . "$TESTS_DIR/cli/serve_fixture.sh"
 requires mkfs.ext4 zstd jq nbdkit nbdinfo nbdcopy qemu-img sfdisk openssl
 
+plugin=$(dirname "$IMGTOOL")/nbdkit-imgtool-plugin.so
+if ldd "$plugin" | grep -Eq 'lib(asan|tsan|ubsan)'; then
+	skip 'nbdkit, which is not sanitized, can not load a plugin that is'
+fi
+
 src=$TMP/src.img
 img=$TMP/i.zst
 raw=$TMP/raw.img
