@@ -135,6 +135,30 @@ kill -KILL $PID
 wait $PID 2>/dev/null || true
 check_fails 'R7: an old manifest does not name new images' test -e "$set/backup.manifest.json"
 
+# ---- Content rules: those of the first run hold, for what is complete and for what is not ----
+cp "$disk" "$TMP/rules.img"
+head -c 2M /dev/urandom >"$TMP/swapfile"
+mkswap -q "$TMP/swapfile" 2>/dev/null
+debugfs -w -R "write $TMP/swapfile swapfile" "$TMP/rules.img?offset=1048576" >/dev/null 2>&1
+# shellcheck disable=SC2086
+"$IMGTOOL" backup-disk -q $USED --exclude swap "$TMP/rules.img" "$TMP/rules"
+check_eq "$(info_of "$TMP/rules/part-1.img.zst" '.head.exclude.bytes > 1900000')" true \
+	'a set with a content rule'
+for part in 1 2; do
+	rm -rf "$set"
+	# shellcheck disable=SC2086
+	"$IMGTOOL" backup-disk -q $USED --exclude swap --max-throughput 4M --pipeline-depth 4 \
+		"$TMP/rules.img" "$set" 2>"$TMP/run.err" &
+	PID=$!
+	wait_until larger "$set/part-$part.img.zst.partial" 1
+	kill -KILL $PID
+	wait $PID 2>/dev/null || true
+	refuses "exclude is 'swap' in the set, not 'pagefile'" 'another rule' \
+		"$IMGTOOL" backup-disk --resume --exclude pagefile "$TMP/rules.img" "$set"
+	check "--resume in partition $part" "$IMGTOOL" backup-disk --resume "$TMP/rules.img" "$set"
+	same_set "$set" "$TMP/rules" "with the rule, partition $part"
+done
+
 # ---- Volumes ----
 vol=$TMP/volumes
 VOLS="--volumes $TMP/part.ext4,$TMP/part.fat,$TMP/part.ntfs --all-blocks"
