@@ -17,7 +17,8 @@ mkdir "$TMP/files"
 head -c 1M /dev/urandom >"$TMP/files/swapfile"
 mkswap -q "$TMP/files/swapfile" 2>/dev/null
 head -c 4M /dev/urandom >"$FS"
-mkfs.ext4 -q -F -b 4096 -O ^has_journal -E nodiscard,lazy_itable_init=0 -L Options -d "$TMP/files" "$FS" 4M
+mkfs.ext4 -q -F -b 4096 -O ^has_journal -E nodiscard,lazy_itable_init=0 -L Options \
+	-d "$TMP/files" "$FS" 4M
 seq 100000 >"$TEXT"
 head -c 700000 /dev/urandom >"$RAW"
 # A disk with the file system and a partition that is none, its set, and one of other sectors.

@@ -11,15 +11,18 @@ FIXED="--created $CREATED --uuid $UUID --chunk-size 1M --all-blocks"
 # shellcheck disable=SC2086
 "$IMGTOOL" backup-disk -q $FIXED "$disk" "$TMP/whole"
 
+# begun FILE BYTES: it is there, and has so many bytes at least
+begun() { [ -e "$1" ] && [ "$(stat -c %s "$1")" -ge "$2" ]; }
+
 # start_slowly FILE BYTES: a run in the background in which this file of the set has so many bytes.
-# Sets PID.
+# Sets PID. What is packed small stays in the writer's buffer to its end: 0.
 start_slowly() {
 	rm -rf "$set"
 	# shellcheck disable=SC2086
 	"$IMGTOOL" backup-disk $FIXED --max-throughput 16M --pipeline-depth 4 "$disk" "$set" \
 		>"$TMP/run.out" 2>"$TMP/run.err" &
 	PID=$!
-	wait_until larger "$set/$1" "$2" || { cat "$TMP/run.err" && return 1; }
+	wait_until begun "$set/$1" "$2" || { cat "$TMP/run.err" && return 1; }
 }
 
 resume_set() {
@@ -43,7 +46,7 @@ check_grep '^part-1.img.zst .*resumed at [0-9.]+ [KM]iB' "$TMP/out" 'goes on in 
 check_grep '^disk.img.zst .*kept' "$TMP/out" 'and keeps what is complete'
 same_set "$set" "$TMP/whole" 'the same as without interruption'
 
-start_slowly part-2.img.zst.partial 1
+start_slowly part-2.img.zst.partial 0
 kill -KILL $PID
 wait $PID 2>/dev/null || true
 check '--resume after SIGKILL in the next partition' resume_set
@@ -150,7 +153,7 @@ for part in 1 2; do
 	"$IMGTOOL" backup-disk -q $USED --exclude swap --max-throughput 4M --pipeline-depth 4 \
 		"$TMP/rules.img" "$set" 2>"$TMP/run.err" &
 	PID=$!
-	wait_until larger "$set/part-$part.img.zst.partial" 1
+	wait_until begun "$set/part-$part.img.zst.partial" $((part == 1))
 	kill -KILL $PID
 	wait $PID 2>/dev/null || true
 	refuses "exclude is 'swap' in the set, not 'pagefile'" 'another rule' \
@@ -169,7 +172,7 @@ VOLS="$VOLS --created $CREATED --uuid $UUID"
 "$IMGTOOL" image $VOLS --chunk-size 1M --max-throughput 16M --pipeline-depth 4 --out-dir "$vol" \
 	>"$TMP/run.out" 2>"$TMP/run.err" &
 PID=$!
-wait_until larger "$vol/ESP.img.zst.partial" 1
+wait_until begun "$vol/ESP.img.zst.partial" 0
 kill -INT $PID
 status=0
 wait $PID || status=$?

@@ -79,8 +79,8 @@ function M.same_settings(stored, job)
   return true
 end
 
---- The content rules that an image or a set was begun with: those of the job, which must be the same where
---- it says some; nil when there are none. nil and a reason when they can't be had.
+--- The content rules that an image or a set was begun with: those of the job, which must be the
+--- same where it says some; nil when there are none. nil and a reason when they can't be had.
 ---@param stored table settings of the image
 ---@param job table a checked job
 ---@param what? string how it is called
@@ -100,8 +100,8 @@ function M.rules(stored, job, what)
   if not job.exclude then return #rules > 0 and rules or nil end
   local was, said = table.concat(rules, ','), table.concat(exclude.words(job.exclude), ',')
   if said ~= was then
-    return nil, ('exclude is %s in the %s, not %s'):format(show(was ~= '' and was or nil),
-      what, show(said))
+    return nil, ('exclude is %s in the %s, not %s'):format(show(was ~= '' and was or nil), what,
+      show(said))
   end
   return job.exclude
 end

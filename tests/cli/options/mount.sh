@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 . "$OPTIONS/serving.sh"
 
-[ "$(id -u)" -eq 0 ] && [ -c /dev/fuse ] || cannot
+can_serve() { [ "$(id -u)" -eq 0 ] && [ -c /dev/fuse ]; }
 mkdir "$W/mnt"
 PLACE=("$W/mnt")
 content() { cat "$W/mnt/disk.img"; }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 . "$OPTIONS/serving.sh"
 
-command -v nbdkit >/dev/null && command -v nbdcopy >/dev/null || cannot
+can_serve() { command -v nbdkit && command -v nbdcopy && command -v nbdinfo; } >/dev/null
 PLACE=(--pipe "$W/socket")
 PORT=$((21000 + BASHPID % 9000))
 uri="nbd+unix:///?socket=$W/socket"
@@ -36,7 +36,7 @@ reads() {
 opt_cache_size() {
 	local few
 	need_strace || return
-	few=$(reads)
+	few=$(reads) || return
 	[ "$(reads --cache-size 64K)" -gt "$few" ]
 }
 opt_pipe() { with_content "$IMG" && cmp -s "$W/content" "$RAW"; }

@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 . "$OPTIONS/serving.sh"
 
+can_serve() { command -v python3 >/dev/null; }
 PLACE=(--pipe "$W/socket")
 client() { python3 "$TESTS_DIR/cli/proxy_client.py" "$address" "$@" 2>/dev/null; }
 content() { # by requests of at most 1 MiB

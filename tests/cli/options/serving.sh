@@ -1,11 +1,12 @@
 # Servers: what they serve is asked of a client. The command's file defines PLACE (the arguments
-# that say where: in $W), and `content`, which is what a client gets there.
+# that say where: in $W), `can_serve` (here), and `content`, which is what a client gets there.
 # shellcheck shell=bash disable=SC2034,SC2154
 
 # running PATTERN: the server has said so, or has ended
 running() { grep -qs "$1" "$W/served" "$W/log" || ! kill -0 $server 2>/dev/null; }
 # start ARGUMENT...: $server is its process, and $address what it says
 start() {
+	can_serve || cannot || return
 	timeout -k 1 20 "$IMGTOOL" $CMD "$@" >"$W/served" 2>"$W/err" </dev/null &
 	server=$!
 	wait_until running serving
@@ -15,10 +16,10 @@ stop() {
 	kill $server 2>/dev/null
 	wait $server
 }
-# serving COMMAND ARGUMENT...: with a server of these arguments
+# with_server COMMAND ARGUMENT...: with a server of these arguments
 with_server() {
 	local status=0
-	start --json "${@:2}"
+	start --json "${@:2}" || return
 	"$1" || status=$?
 	stop && return $status
 }
@@ -51,5 +52,6 @@ threads() {
 	ls "/proc/$(pgrep -P $server)/task" | wc -l
 }
 opt_read_ahead() {
+	command -v pgrep >/dev/null || cannot || return
 	[ "$(with_server threads "$IMG" "${PLACE[@]}" --read-ahead 40)" -gt 40 ]
 }
