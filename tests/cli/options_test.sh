@@ -5,21 +5,50 @@
 # without a function fails the test, and so does a function without its option.
 #
 # A function has: t ARGUMENT... (imgtool; stderr in $W/err), W (a directory of its own), CMD, and
-# the sources below. It returns 77 where it can't run here.
+# the sources below. Where it can't run here it returns 77, or something in it calls `cannot`.
 . "$(dirname "$0")/../lib.sh"
 . "$TESTS_DIR/cli/fixture.sh"
-requires mkfs.ext4 jq
+. "$TESTS_DIR/cli/disk_fixture.sh"
+requires mkfs.ext4 mkswap jq sfdisk fdisk
 
 OPTIONS=$TESTS_DIR/cli/options
 FS=$TMP/fs TEXT=$TMP/text RAW=$TMP/raw IMG=$TMP/raw.zst FS_IMG=$TMP/fs.zst BAD_IMG=$TMP/bad.zst
+mkdir "$TMP/files"
+head -c 1M /dev/urandom >"$TMP/files/swapfile"
+mkswap -q "$TMP/files/swapfile" 2>/dev/null
 head -c 4M /dev/urandom >"$FS"
-mkfs.ext4 -q -F -E nodiscard,lazy_itable_init=0 -L Options "$FS" 4M
+mkfs.ext4 -q -F -b 4096 -O ^has_journal -E nodiscard,lazy_itable_init=0 -L Options \
+	-d "$TMP/files" "$FS" 4M
 seq 100000 >"$TEXT"
 head -c 700000 /dev/urandom >"$RAW"
+# A disk with the file system and a partition that is none, its set, and one of other sectors.
+DISK=$TMP/disk DISK_4K=$TMP/disk.4k PART=$TMP/part SET=$TMP/set BAD_SET=$TMP/bad.set
+head -c 300000 "$TEXT" | cat "$RAW" - >"$PART"
+truncate -s 1M "$PART"
+truncate -s 8M "$DISK" "$DISK_4K"
+sfdisk -q "$DISK" <<'END'
+label: gpt
+start=1M, size=4M, name=first
+start=5M, size=1M, name=second
+END
+table "$DISK_4K" 4096 <<<$'label: gpt\nstart=1M, size=4M, name=first'
+put "$FS" "$DISK" 1
+put "$PART" "$DISK" 5
+printf 'in a gap' | dd of="$DISK" bs=1 seek=$((13 << 19)) conv=notrunc status=none
 "$IMGTOOL" image -q --block-size 64K --chunk-size 128K "$RAW" "$IMG"
 "$IMGTOOL" image -q --block-size 64K --chunk-size 128K "$FS" "$FS_IMG"
 cp "$IMG" "$BAD_IMG"
 flip "$BAD_IMG" 30000 # in the first block
+"$IMGTOOL" backup-disk -q --block-size 64K --chunk-size 128K "$DISK" "$SET"
+cp -r "$SET" "$BAD_SET"
+flip "$BAD_SET/part-2.img.zst" 30000 # in its first block, too
+# The disk as an image whose block at $BAD_AT is damaged: what shows it is a disk that fails there.
+BAD_DISK_IMG=$TMP/bad.disk.zst BAD_AT=$(((5 << 20) + 131072))
+"$IMGTOOL" image -q --all-blocks --block-size 64K --chunk-size 128K "$DISK" "$BAD_DISK_IMG"
+flip "$BAD_DISK_IMG" "$("$IMGTOOL" repl "$BAD_DISK_IMG" <<END
+print(img:chunk($BAD_AT // 131072).entries[1].file_offset + 100)
+END
+)"
 # A strategy that --auto-tune asks, and that says so.
 mkdir -p "$TMP/lua/imgtool/policy"
 echo 'return { new = function() end, step = function() error "asked" end }' \
@@ -54,7 +83,13 @@ status_of() {
 # What the last event of a name says: field_of EVENT FILTER < JSON lines
 field_of() { events "$1" | tail -n 1 | jq -cr "$2"; }
 
-# need TOOL: 77 when strace and its like are not there, or do not work
+# What can't run here says so, from wherever it is: the function counts as skipped.
+cannot() {
+	touch "$W/cannot"
+	return 77
+}
+
+# 77 when strace is not there, or does not work
 need_strace() { strace -o /dev/null true 2>/dev/null || return 77; }
 
 traced() { # STRACE OPTION... -- IMGTOOL ARGUMENT...: with the trace in $W/trace
@@ -83,7 +118,8 @@ run_one() (
 	declare -F "$2" >/dev/null || exit 99
 	"$2" >"$W/function.out"
 	status=$?
-	rm -rf "$W"
+	if [ -e "$W/cannot" ]; then status=77; fi
+	rm -rf --one-file-system "$W"
 	exit $status
 )
 
@@ -109,7 +145,7 @@ try_command() { # COMMAND
 		status=0
 		IMGTOOL=$TMP/deaf DEAF_TO=$option DEAF_VALUES=$values run_one "$1" "$function" ||
 			status=$?
-		if [ $status -eq 0 ]; then
+		if [ $status -eq 0 ] || [ $status -eq 77 ]; then
 			echo "nok $name $option: its test does not notice when it does nothing"
 		else
 			echo "ok $name $option"
@@ -126,6 +162,15 @@ check_left_over() { # COMMAND
 	done
 }
 
+# What a test that was ended left behind: its processes go with their group, not these.
+forget_all() {
+	local device
+	awk -v dir="$TMP/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | xargs -r -n 1 umount -l
+	losetup -n -l -O NAME,BACK-FILE 2>/dev/null | awk -v dir="$TMP/" 'index($2, dir) == 1' |
+		while read -r device _; do losetup -d "$device"; done
+}
+cleanup forget_all
+
 commands=$("$IMGTOOL" help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p')
 pids=()
 for command in '' $commands; do
@@ -141,7 +186,7 @@ for command in '' $commands; do
 	while read -r verdict text; do
 		case $verdict in
 		ok) ok "$text" ;;
-		skip) skip_case "$text" 'it needs strace, or root' ;;
+		skip) skip_case "$text" 'it needs a tool, root or FUSE' ;;
 		*) nok "$text" ;;
 		esac
 	done <"$TMP/verdicts.$command"

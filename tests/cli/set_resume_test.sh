@@ -11,21 +11,18 @@ FIXED="--created $CREATED --uuid $UUID --chunk-size 1M --all-blocks"
 # shellcheck disable=SC2086
 "$IMGTOOL" backup-disk -q $FIXED "$disk" "$TMP/whole"
 
-# start_slowly FILE BYTES: a run in the background in which this file of the set is there, with so
-# many bytes (0: a small image is written at its end).
-# Sets PID.
+# begun FILE BYTES: it is there, and has so many bytes at least
+begun() { [ -e "$1" ] && [ "$(stat -c %s "$1")" -ge "$2" ]; }
+
+# start_slowly FILE BYTES: a run in the background in which this file of the set has so many bytes.
+# Sets PID. What is packed small stays in the writer's buffer to its end: 0.
 start_slowly() {
 	rm -rf "$set"
 	# shellcheck disable=SC2086
 	"$IMGTOOL" backup-disk $FIXED --max-throughput 16M --pipeline-depth 4 "$disk" "$set" \
 		>"$TMP/run.out" 2>"$TMP/run.err" &
 	PID=$!
-	wait_until has_begun "$set/$1" "$2" || { cat "$TMP/run.err" && return 1; }
-}
-
-# has_begun FILE BYTES
-has_begun() {
-	[ -e "$1" ] && [ "$(stat -c %s "$1")" -ge "$2" ]
+	wait_until begun "$set/$1" "$2" || { cat "$TMP/run.err" && return 1; }
 }
 
 resume_set() {
@@ -135,11 +132,35 @@ same_set "$set" "$TMP/whole" 'with --force'
 "$IMGTOOL" backup-disk --force $FIXED --max-throughput 8M --pipeline-depth 4 "$disk" "$set" \
 	>"$TMP/run.out" 2>"$TMP/run.err" &
 PID=$!
-wait_until has_begun "$set/part-1.img.zst.partial" 0
+wait_until begun "$set/part-1.img.zst.partial" 0
 check_status 11 'two at once' "$IMGTOOL" backup-disk --force "$disk" "$set"
 kill -KILL $PID
 wait $PID 2>/dev/null || true
 check_fails 'R7: an old manifest does not name new images' test -e "$set/backup.manifest.json"
+
+# ---- Content rules: those of the first run hold, for what is complete and for what is not ----
+cp "$disk" "$TMP/rules.img"
+head -c 2M /dev/urandom >"$TMP/swapfile"
+mkswap -q "$TMP/swapfile" 2>/dev/null
+debugfs -w -R "write $TMP/swapfile swapfile" "$TMP/rules.img?offset=1048576" >/dev/null 2>&1
+# shellcheck disable=SC2086
+"$IMGTOOL" backup-disk -q $USED --exclude swap "$TMP/rules.img" "$TMP/rules"
+check_eq "$(info_of "$TMP/rules/part-1.img.zst" '.head.exclude.bytes > 1900000')" true \
+	'a set with a content rule'
+for part in 1 2; do
+	rm -rf "$set"
+	# shellcheck disable=SC2086
+	"$IMGTOOL" backup-disk -q $USED --exclude swap --max-throughput 4M --pipeline-depth 4 \
+		"$TMP/rules.img" "$set" 2>"$TMP/run.err" &
+	PID=$!
+	wait_until begun "$set/part-$part.img.zst.partial" $((part == 1))
+	kill -KILL $PID
+	wait $PID 2>/dev/null || true
+	refuses "exclude is 'swap' in the set, not 'pagefile'" 'another rule' \
+		"$IMGTOOL" backup-disk --resume --exclude pagefile "$TMP/rules.img" "$set"
+	check "--resume in partition $part" "$IMGTOOL" backup-disk --resume "$TMP/rules.img" "$set"
+	same_set "$set" "$TMP/rules" "with the rule, partition $part"
+done
 
 # ---- Volumes ----
 vol=$TMP/volumes
@@ -151,7 +172,7 @@ VOLS="$VOLS --created $CREATED --uuid $UUID"
 "$IMGTOOL" image $VOLS --chunk-size 1M --max-throughput 16M --pipeline-depth 4 --out-dir "$vol" \
 	>"$TMP/run.out" 2>"$TMP/run.err" &
 PID=$!
-wait_until has_begun "$vol/ESP.img.zst.partial" 0
+wait_until begun "$vol/ESP.img.zst.partial" 0
 kill -INT $PID
 status=0
 wait $PID || status=$?

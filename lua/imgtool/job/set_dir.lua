@@ -2,6 +2,7 @@
 local check = require 'imgtool.job.check'
 local device = require 'img.device'
 local disk_set = require 'imgtool.policy.disk_set'
+local exclude = require 'imgtool.policy.exclude'
 local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local json = require 'imgtool.util.json'
@@ -148,6 +149,7 @@ function M.begin(dir, job, plan)
   for _, name in ipairs(DECIDING) do
     if job.given[name] then settings[name] = job[name] end
   end
+  if job.exclude then settings.exclude = exclude.words(job.exclude) end
   local state = {
     format = STATE_FORMAT, version = STATE_VERSION, kind = plan.kind, settings = settings,
     uuid = job.uuid or sys.uuid(), created = job.created or os.time(),
@@ -197,6 +199,13 @@ function M.load(dir)
   return state
 end
 
+-- Rules by name are taken over, a function has to be given again.
+local function settle_rules(job, stored)
+  local rules, reason = resume.rules(stored, job, 'set')
+  if reason then fail.raise('refused', 'resume: %s', reason) end
+  job.exclude, job.given.exclude = rules, rules ~= nil
+end
+
 --- Take over the settings of the first run; those that are said now must be the same.
 ---@param dir string
 ---@param job table changed
@@ -214,6 +223,7 @@ function M.settle(dir, job, state)
       job[name], job.given[name] = stored, true
     end
   end
+  settle_rules(job, state.settings)
   for _, name in ipairs { 'uuid', 'created' } do
     if job.given[name] and job[name] ~= state[name] then differs(name, state[name], job[name]) end
   end

@@ -4,7 +4,7 @@
 --- A plan: kind, action (of the result), sources (HEAD's source objects, by which a resumed set is
 --- known again), entries. An entry: n (from 1), index, file, what (for people), open (a function:
 --- its device), known (of capture.device), fs (its report), data_bytes (an estimate), map_digest,
---- mount_point; of a disk also part.
+--- exclude (what content rules leave out, of map.of), mount_point; of a disk also part.
 local device = require 'img.device'
 local disk = require 'img.disk'
 local disk_set = require 'imgtool.policy.disk_set'
@@ -26,11 +26,16 @@ local function source_text(identity, source, report)
   }, {}).source
 end
 
--- The report of the map that an image will have, and what it will hold.
-local function look(entry, job, source)
-  local m <close>, report = map.of(source, job)
-  entry.fs, entry.data_bytes, entry.map_digest = report, m:bytes('data'), m:digest()
-  entry.source_text = source_text(entry.known.identity, source, report)
+local function say_nothing() end
+
+-- The report of the map that an image will have, and what it will hold. What content rules do is
+-- said when the image is made, or its sample is taken.
+local function look(entry, job, source, report)
+  local silent = { note = say_nothing, warn = say_nothing, signals_before = report.signals_before }
+  local m <close>, fs_report, described = map.of(source, job, silent)
+  entry.fs, entry.data_bytes, entry.map_digest = fs_report, m:bytes('data'), m:digest()
+  entry.exclude = described
+  entry.source_text = source_text(entry.known.identity, source, fs_report)
 end
 
 -- Written while it is read: said once, and in every HEAD.
@@ -70,7 +75,7 @@ local function part_identity(whole, found, part, node)
   return identity
 end
 
-local function part_entry(job, plan, part, nodes)
+local function part_entry(job, plan, part, nodes, report)
   local node = node_of(nodes, plan.identity, part)
   local entry = {
     index = part.index, part = part, file = disk_set.partition_file(part.index),
@@ -83,7 +88,7 @@ local function part_entry(job, plan, part, nodes)
     mount_point = node and facts.mount_point(node),
   }
   local slice <close> = entry.open()
-  look(entry, job, slice)
+  look(entry, job, slice, report)
   return entry
 end
 
@@ -106,7 +111,7 @@ local function regions_entry(job, plan)
 end
 
 -- A disk without a table is one entry with all of it.
-local function whole_entry(job, plan)
+local function whole_entry(job, plan, report)
   plan.found.partitions[1] = {
     index = 0, type = '', guid = '', name = '', attributes = '', active = false, logical = false,
     container = false, start_bytes = 0, size_bytes = plan.source:size(),
@@ -118,16 +123,18 @@ local function whole_entry(job, plan)
     known = { identity = plan.identity, live_note = plan.live_note },
     mount_point = facts.mount_point(plan.identity),
   }
-  look(entry, job, plan.source)
+  look(entry, job, plan.source, report)
   return entry
 end
 
-local function disk_entries(job, plan)
-  if plan.found.table == 'none' then return { whole_entry(job, plan) } end
+local function disk_entries(job, plan, report)
+  if plan.found.table == 'none' then return { whole_entry(job, plan, report) } end
   local entries, nodes = { regions_entry(job, plan) }, {}
   if plan.identity.name ~= '' then nodes = try(device.list()) end
   for _, part in ipairs(plan.found.partitions) do
-    if not part.container then entries[#entries + 1] = part_entry(job, plan, part, nodes) end
+    if not part.container then
+      entries[#entries + 1] = part_entry(job, plan, part, nodes, report)
+    end
   end
   return entries
 end
@@ -165,7 +172,7 @@ function M.disk(job, report, source)
   plan.identity.part_table = plan.found.table ~= 'none' and plan.found.table or ''
   plan.identity.disk_id = plan.found.id
   plan.live_note = live_note(job, report, plan.identity, job.device)
-  plan.entries = number(disk_entries(job, plan))
+  plan.entries = number(disk_entries(job, plan, report))
   plan.sources = { plan.entries[1].source_text }
   plan.partitions = {}
   for i, part in ipairs(plan.found.partitions) do plan.partitions[i] = disk_set.entry(part) end
@@ -195,7 +202,7 @@ function M.volumes(job, report)
       known = { identity = identity, live_note = live_note(job, report, identity, path) },
       mount_point = facts.mount_point(identity),
     }
-    look(entry, job, source)
+    look(entry, job, source, report)
     plan.entries[i], plan.sources[i] = entry, entry.source_text
   end
   for i, file in ipairs(disk_set.volume_files(identities)) do plan.entries[i].file = file end

@@ -79,25 +79,28 @@ function M.same_settings(stored, job)
   return true
 end
 
---- The content rules that an image was begun with: those of the job, which must be the same where
---- it says some; nil when there are none. nil and a reason when they can't be had.
+--- The content rules that an image or a set was begun with: those of the job, which must be the
+--- same where it says some; nil when there are none. nil and a reason when they can't be had.
 ---@param stored table settings of the image
 ---@param job table a checked job
+---@param what? string how it is called
 ---@return table? rules, string? reason
-function M.rules(stored, job)
+function M.rules(stored, job, what)
   local rules = {}
+  what = what or 'image'
   for i, word in ipairs(type(stored.exclude) == 'table' and stored.exclude or {}) do
     rules[i] = tostring(word)
     if word == exclude.FUNCTION and not job.exclude then
-      return nil, 'the image was begun with an exclude function, which must be given again'
+      return nil, ('the %s was begun with an exclude function, which must be given again')
+        :format(what)
     elseif word ~= exclude.FUNCTION and not exclude.rules[word] then
-      return nil, ("the image was begun with a rule '%s' that is not known"):format(rules[i])
+      return nil, ("the %s was begun with a rule '%s' that is not known"):format(what, rules[i])
     end
   end
   if not job.exclude then return #rules > 0 and rules or nil end
   local was, said = table.concat(rules, ','), table.concat(exclude.words(job.exclude), ',')
   if said ~= was then
-    return nil, ('exclude is %s in the image, not %s'):format(show(was ~= '' and was or nil),
+    return nil, ('exclude is %s in the %s, not %s'):format(show(was ~= '' and was or nil), what,
       show(said))
   end
   return job.exclude

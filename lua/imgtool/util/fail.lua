@@ -13,9 +13,9 @@ Failure.__tostring = function(failure) return failure.message end
 ---@param word string
 ---@param format string
 function M.raise(word, format, ...)
-  local code = sys.codes[word]
+  local code = assert(sys.codes[word], 'no such code')
   local message = select('#', ...) > 0 and format:format(...) or format
-  M.throw(message, assert(code, 'no such code'))
+  M.throw(message, code)
 end
 
 --- Raise a failure that has a number already.

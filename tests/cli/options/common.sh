@@ -2,7 +2,10 @@
 # again and again), `broken ARGUMENT...` (a failure that is not one of usage), and what differs.
 # shellcheck shell=bash disable=SC2034,SC2154
 
-opt_help() { t $CMD --help | grep -q "^Usage: imgtool $CMD"; }
+# says PATTERN COMMAND...: and it ends well
+says() { "${@:2}" >"$W/said" && grep -q -- "$1" "$W/said"; }
+
+opt_help() { says "^Usage: imgtool $CMD" t $CMD --help; }
 opt_verbose() { ! broken --verbose >"$W/out" && grep -q '^stack traceback' "$W/err"; }
 opt_json() { go --json >"$W/out" && jq -e .event <"$W/out" >/dev/null; }
 opt_quiet() { go --quiet >"$W/out" && [ ! -s "$W/out" ] && [ ! -s "$W/err" ]; }
@@ -26,3 +29,39 @@ opt_force() {
 	echo there >"$W/new"
 	go --force >/dev/null && ! grep -q there "$W/new"
 }
+
+# ---- Checks of a sample ----
+# sample FILTER ARGUMENT...
+sample() { go --json "${@:2}" | field_of "$CMD" "$1"; }
+opt_quick() { [ "$(sample '.blocks_checked < .blocks' --quick)" = true ]; }
+# Each chunk has one block in the sample at least, and none has all in one of ten percent.
+opt_sample() { [ "$(sample '.blocks_checked == .blocks' --quick --sample 100)" = true ]; }
+
+# ---- Lists of what is left out ----
+# total FILTER ARGUMENT...
+total() { go --json "${@:2}" | field_of "$CMD" "$1"; }
+list_offset() { [ "$(total '[.offset, .length]' --offset 1M)" = '[1048576,3145728]' ]; }
+list_length() { [ "$(total '[.offset, .length]' --length 1M)" = '[0,1048576]' ]; }
+list_why() { # There are free ranges, too.
+	[ "$(go --json --why zero | events range | jq -r .why | sort -u)" = zero ]
+}
+list_totals() { go --totals >"$W/out" && ! grep -q '^ *[0-9]' "$W/out"; }
+
+# ---- Disks that are written ----
+# on_loop FILE ARGUMENT...: imgtool, where DEVICE stands for a loop device over the file
+on_loop() {
+	local status=0 device file=$1
+	shift
+	[ "$(id -u)" -eq 0 ] || cannot || return
+	device=$(losetup -f --show "$file" 2>/dev/null) || cannot || return
+	t "${@//DEVICE/$device}" || status=$?
+	losetup -d "$device"
+	return $status
+}
+# with_undo COMMAND...: it has copies of what was there in $W/undo
+with_undo() { "$@" >/dev/null && cmp -s -n 1048576 "$W"/undo/*/first.MiB "$W/before"; }
+read_back() { says 'read back: OK' go --verify-after; }
+# The names of a disk and its partitions
+guids_of() { sfdisk -J "$1" | jq -c '.partitiontable | [.id, .partitions[].uuid]'; }
+# In a target of 12 MiB: the last partition, which had 1, ends at the last whole MiB.
+has_grown() { [ "$(sfdisk -J "$1" | jq '.partitiontable.partitions[1].size')" = 12288 ]; }

@@ -1,9 +1,11 @@
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034,SC2154
+. "$OPTIONS/making.sh"
 
+SOURCE=$RAW
 go() { t image "$RAW" "$W/new" "$@"; }
 broken() { t image "$RAW" "$W/none/new" "$@"; }
 # fact FILTER ARGUMENT...: of an image made with them
-fact() { t image -q "$TEXT" "$W/new" "${@:2}" && info_of "$W/new" "$1"; }
+fact() { t image -q --force "$TEXT" "$W/new" "${@:2}" && info_of "$W/new" "$1"; }
 
 opt_device() { t image -q --device "$RAW" "$W/new" && [ -s "$W/new" ]; }
 opt_out() { t image -q "$RAW" --out "$W/new" && [ -s "$W/new" ]; }
@@ -13,27 +15,8 @@ opt_used_only() { status_of 2 t image --all-blocks "$FS" "$W/new" --used-only; }
 opt_all_blocks() {
 	t image -q --all-blocks "$FS" "$W/new" && [ "$(info_of "$W/new" .free_bytes)" = 0 ]
 }
-opt_chunk_size() { [ "$(fact .chunk_bytes --block-size 64K --chunk-size 128K)" = 131072 ]; }
-opt_block_size() { [ "$(fact .block_bytes --block-size 64K)" = 65536 ]; }
-opt_level() {
-	local low high
-	low=$(fact .stored_bytes --level 1)
-	rm -f "$W/new"
-	high=$(fact .stored_bytes --level 15)
-	[ "$high" -lt "$low" ] && [ "$(info_of "$W/new" .head.settings.level)" = 15 ]
-}
-opt_hash() { [ "$(fact .hash --hash sha256)" = sha256 ]; }
 opt_verify() {
 	[ "$(go --json --verify full | field_of image '.verified.blocks_checked > 0')" = true ]
-}
-opt_write_through() {
-	local lazy
-	need_strace || return
-	traced -e trace=fdatasync -- image -q --block-size 64K --chunk-size 128K "$RAW" "$W/a"
-	lazy=$(grep -c 'fdatasync(' "$W/trace")
-	traced -e trace=fdatasync -- image -q --block-size 64K --chunk-size 128K "$RAW" "$W/b" \
-		--write-through
-	[ "$(grep -c 'fdatasync(' "$W/trace")" -gt "$lazy" ]
 }
 # A source of which nothing can be read.
 unreadable() {
@@ -61,5 +44,12 @@ opt_resume() {
 	head -c 600000 "$W/whole" >"$W/new.partial"
 	go -q --resume && cmp -s "$W/new" "$W/whole"
 }
-opt_created() { [ "$(fact .created_s --created 2001-02-03T04:05:06Z)" = 981173106 ]; }
 opt_uuid() { [ "$(fact .uuid --uuid "$UUID")" = "$UUID" ]; }
+opt_exclude() {
+	t image -q "$FS" "$W/new" --exclude swap &&
+		[ "$(info_of "$W/new" .head.exclude.bytes)" -gt 400000 ]
+}
+# Each of them makes no sense without the other.
+volumes() { t image -q --volumes "$FS,$RAW" --out-dir "$W/set"; }
+opt_volumes() { volumes && [ "$(jq '.volumes | length' "$W/set/backup.manifest.json")" = 2 ]; }
+opt_out_dir() { volumes && [ -s "$W/set/Options.img.zst" ]; }

@@ -1,6 +1,6 @@
 # The program's own options.
 # shellcheck shell=bash disable=SC2154
 
-opt_version() { t --version | grep -q '^imgtool [0-9.]* '; }
-opt_help() { t --help | grep -q '^Commands:'; }
+opt_version() { says '^imgtool [0-9.]* ' t --version; }
+opt_help() { says '^Commands:' t --help; }
 opt_verbose() { ! t --verbose info "$W/none" && grep -q '^stack traceback' "$W/err"; }

@@ -9,19 +9,31 @@ opt_on_read_error() {
 	status_of 7 t restore -q "$BAD_IMG" "$W/new" --on-read-error zero &&
 		cmp -s -i 65536 "$RAW" "$W/new"
 }
-# A loop device, as root.
-on_device() { # ARGUMENT..., where DEVICE stands for its path
-	local status=0 device
-	[ "$(id -u)" -eq 0 ] || return 77
-	truncate -s 4M "$W/disk"
-	device=$(losetup -f --show "$W/disk" 2>/dev/null) || return 77
-	t restore "$FS_IMG" "$device" "${@//DEVICE/$device}" >"$W/out" || status=$?
-	losetup -d "$device"
-	return $status
+opt_set_dir() {
+	t restore -q --set-dir "$SET" --partition 2 "$W/new" && cmp -s "$PART" "$W/new"
+}
+opt_partition() {
+	t restore -q --set-dir "$SET" "$W/new" --partition second && cmp -s "$PART" "$W/new"
+}
+opt_only_changed() {
+	cp "$RAW" "$W/new"
+	flip "$W/new" 100000
+	[ "$(go --json --force --only-changed | field_of restore .same_bytes)" -gt 600000 ] &&
+		cmp -s "$RAW" "$W/new"
+}
+opt_verify_after() { read_back; }
+on_device() { # ARGUMENT..., with DEVICE: a disk of the right size
+	if [ ! -e "$W/disk" ]; then truncate -s 4M "$W/disk"; fi
+	on_loop "$W/disk" restore "$FS_IMG" DEVICE "$@"
 }
 # What becomes of the bytes: tests/root/main_job_test.sh.
 opt_free() {
-	on_device --yes-destroy DEVICE --free leave --dry-run || return
-	grep -q 'free space of the file system is left as it is' "$W/out"
+	says 'free space of the file system is left as it is' \
+		on_device --yes-destroy DEVICE --free leave --dry-run
+}
+opt_undo_dir() {
+	head -c 4M /dev/urandom >"$W/disk"
+	cp "$W/disk" "$W/before"
+	with_undo on_device --yes-destroy DEVICE --undo-dir "$W/undo"
 }
 opt_yes_destroy() { on_device --dry-run --yes-destroy DEVICE; }

@@ -1,0 +1,26 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+. "$OPTIONS/serving.sh"
+
+can_serve() { [ "$(id -u)" -eq 0 ] && [ -c /dev/fuse ]; }
+mkdir "$W/mnt"
+PLACE=("$W/mnt")
+content() { cat "$W/mnt/disk.img"; }
+stop() {
+	local status=0
+	kill $server 2>/dev/null
+	wait $server || status=$?
+	umount -l "$W/mnt" 2>/dev/null
+	return $status
+}
+
+opt_mount_point() {
+	with_server content "$IMG" --mount-point "$W/mnt" >"$W/content" &&
+		cmp -s "$W/content" "$RAW"
+}
+others_look() {
+	setpriv --reuid 65534 --regid 65534 --clear-groups cat "$W/mnt/info.json" 2>/dev/null
+}
+opt_allow_other() {
+	chmod 755 "$(dirname "$TMP")" "$TMP" "$TMP/w" "$W"
+	with_server others_look "$IMG" "${PLACE[@]}" --allow-other >/dev/null
+}
