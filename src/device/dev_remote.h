@@ -26,4 +26,16 @@ int remote_send_result(int fd, void *shared, const void *bytes, size_t len, stru
 int remote_serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle_ms,
 	uint8_t **result, size_t *len, struct err *e);
 
+/* What one answer may cost. */
+struct remote_limits {
+	size_t max_bytes; /* of the result */
+	int idle_ms;	  /* the longest silence */
+	uint64_t own_ms;  /* of the child's own time: reads of the device are not counted; 0: none */
+	uint64_t reads;	  /* of the device; 0: none */
+};
+
+/* As remote_serve, within these limits. */
+int remote_serve_within(int fd, void *shared, struct dev *d, const struct remote_limits *l,
+	uint8_t **result, size_t *len, struct err *e);
+
 #endif

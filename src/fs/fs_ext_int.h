@@ -16,10 +16,13 @@
 
 /*
  * Check a superblock (EXT_SUPER_BYTES) so far that libext2fs can be given it: known features only,
- * every size within its limits and fitting the others, inside a device of `size` bytes, clean or
- * with a journal that makes it so. Refuses with the field's name.
+ * every size within its limits and fitting the others, inside a device of `size` bytes. Refuses
+ * with the field's name.
  */
 int fs_ext_super_check(const uint8_t *super, uint64_t size, struct err *e);
+
+/* Check that it is clean, or has a journal that makes it so. */
+int fs_ext_super_check_state(const uint8_t *super, struct err *e);
 
 /* Blocks of the journal file that lie together, in the order of the file. */
 struct ext_run {
