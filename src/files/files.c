@@ -1,5 +1,6 @@
 #include "files/files.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -78,6 +79,47 @@ int files_read(struct files *f, uint64_t id, uint64_t off, void *buf, size_t len
 int files_link(struct files *f, uint64_t id, char *out, size_t *len, struct err *e)
 {
 	return f->ops->link(f, id, out, len, e);
+}
+
+struct search {
+	const char *name;
+	size_t len;
+	bool found;
+	uint64_t id;
+};
+
+static int compare_name(void *user, const char *name, size_t len, uint64_t id,
+	enum files_type type, struct err *e)
+{
+	struct search *s = user;
+
+	(void)type, (void)e;
+	if (len == s->len && memcmp(name, s->name, len) == 0) {
+		s->found = true;
+		s->id = id;
+	}
+	return 0;
+}
+
+int files_find(struct files *f, const char *path, uint64_t *id, struct err *e)
+{
+	struct search s = { .id = f->info.root };
+
+	for (s.name = path + strspn(path, "/"); *s.name != '\0';
+		s.name += s.len + strspn(s.name + s.len, "/")) {
+		int rc;
+
+		s.len = strcspn(s.name, "/");
+		s.found = false;
+		rc = files_list(f, s.id, compare_name, &s, e);
+		if (rc < 0)
+			return rc;
+		if (!s.found)
+			return err_set(e, ERR_NOT_FOUND, 0, "%.*s does not exist",
+				(int)(s.name - path + (ptrdiff_t)s.len), path);
+	}
+	*id = s.id;
+	return 0;
 }
 
 bool files_name_ok(const char *name, size_t len)

@@ -102,6 +102,12 @@ int files_read(struct files *f, uint64_t id, uint64_t off, void *buf, size_t len
 /* A link's target: bytes, terminated; `out` has FILES_LINK_MAX_BYTES + 1. */
 int files_link(struct files *f, uint64_t id, char *out, size_t *len, struct err *e);
 
+/*
+ * The node of a path from the top directory on, "" or "/" for that one itself; links are not
+ * followed. ERR_NOT_FOUND: no such name. Reads each directory of the path whole.
+ */
+int files_find(struct files *f, const char *path, uint64_t *id, struct err *e);
+
 /* "file", "directory", "link", ...; NULL outside the table. */
 const char *files_type_word(enum files_type t);
 
