@@ -14,6 +14,7 @@
 #include "base/confine.h"
 #include "base/mem.h"
 #include "device/dev_remote.h"
+#include "files/files_confined_int.h"
 #include "files/files_ops.h"
 #include "files/files_wire.h"
 
@@ -21,6 +22,7 @@ struct confined_tree {
 	struct files base;
 	struct dev *dev;
 	struct files_limits limits;
+	files_child_fn body;
 	pthread_mutex_t lock; /* of all below */
 	struct confined *child; /* NULL: none runs */
 	unsigned starts_left;
@@ -184,7 +186,7 @@ static int start_child(struct confined_tree *t, bool first, struct err *e)
 		return err_set(e, ERR_FORMAT, 0,
 			"the file-tree parser failed too often, and is not started again");
 	t->starts_left--;
-	rc = confine_start(child, t->dev, REMOTE_SHARED_BYTES, &l, &t->child, e);
+	rc = confine_start(t->body, t->dev, REMOTE_SHARED_BYTES, &l, &t->child, e);
 	if (rc == 0)
 		rc = open_in_child(t, &info, e);
 	if (rc == 0 && !first)
@@ -303,8 +305,8 @@ static const struct files_ops confined_ops = {
 	.close = confined_close,
 };
 
-int files_open_confined(struct dev *d, const struct files_limits *limits, struct files **out,
-	struct err *e)
+int files_open_child(struct dev *d, const struct files_limits *limits, files_child_fn body,
+	struct files **out, struct err *e)
 {
 	struct confined_tree *t = calloc(1, sizeof(*t));
 	int rc;
@@ -315,6 +317,7 @@ int files_open_confined(struct dev *d, const struct files_limits *limits, struct
 	t->base.ops = &confined_ops;
 	t->dev = d;
 	t->limits = *limits;
+	t->body = body;
 	t->starts_left = limits->restarts == UINT32_MAX ? UINT32_MAX : limits->restarts + 1;
 	pthread_mutex_init(&t->lock, NULL);
 	rc = start_child(t, true, e);
@@ -324,4 +327,10 @@ int files_open_confined(struct dev *d, const struct files_limits *limits, struct
 	}
 	*out = &t->base;
 	return 0;
+}
+
+int files_open_confined(struct dev *d, const struct files_limits *limits, struct files **out,
+	struct err *e)
+{
+	return files_open_child(d, limits, child, out, e);
 }
