@@ -43,6 +43,7 @@
 #define REPARSE_HEAD_BYTES 8	/* tag, length of what follows, reserved */
 #define SYMLINK_RELATIVE 1
 #define WSL_LINK_HEAD_BYTES 4 /* a version before the target, which is UTF-8 */
+#define WSL_LINK_VERSION 2
 #define INTX_HEAD_BYTES 8
 
 struct ntfs_tree {
@@ -204,6 +205,8 @@ static int wsl_target(const uint8_t *p, size_t n, uint64_t id, char *out, size_t
 
 	if (n < head || n - head > FILES_LINK_MAX_BYTES)
 		return refuse(id, "its link has an impossible length", e);
+	if (get_le32(p + REPARSE_HEAD_BYTES) != WSL_LINK_VERSION)
+		return refuse(id, "its link has an unknown version", e);
 	*len = n - head;
 	memcpy(out, p + head, *len);
 	out[*len] = '\0';
