@@ -30,8 +30,8 @@ int remote_serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle
 struct remote_limits {
 	size_t max_bytes; /* of the result */
 	int idle_ms;	  /* the longest silence */
-	uint64_t own_ms;  /* of the child's own time: reads of the device are not counted; 0: none */
-	uint64_t reads;	  /* of the device; 0: none */
+	uint64_t own_ms; /* of the child's own time: reads of the device are not counted; 0: none */
+	uint64_t reads;	 /* of the device; 0: none */
 };
 
 /* As remote_serve, within these limits. */

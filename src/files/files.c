@@ -88,8 +88,8 @@ struct search {
 	uint64_t id;
 };
 
-static int compare_name(void *user, const char *name, size_t len, uint64_t id,
-	enum files_type type, struct err *e)
+static int compare_name(void *user, const char *name, size_t len, uint64_t id, enum files_type type,
+	struct err *e)
 {
 	struct search *s = user;
 

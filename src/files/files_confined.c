@@ -23,7 +23,7 @@ struct confined_tree {
 	struct dev *dev;
 	struct files_limits limits;
 	files_child_fn body;
-	pthread_mutex_t lock; /* of all below */
+	pthread_mutex_t lock;	/* of all below */
 	struct confined *child; /* NULL: none runs */
 	unsigned starts_left;
 };

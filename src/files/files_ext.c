@@ -216,8 +216,7 @@ static int find_block(struct ext_tree *t, struct inode *x, uint64_t block, uint6
 {
 	blk64_t found = 0;
 	int flags = 0;
-	errcode_t code =
-		ext2fs_bmap2(t->fs, x->number, small(x), NULL, 0, block, &flags, &found);
+	errcode_t code = ext2fs_bmap2(t->fs, x->number, small(x), NULL, 0, block, &flags, &found);
 
 	if (code != 0)
 		return lib_fail(t, code, x->number, "find its blocks", e);

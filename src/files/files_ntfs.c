@@ -251,8 +251,9 @@ static int interix_target(struct ntfs_tree *t, ntfs_inode *ni, uint64_t id, char
 	if (data == NULL)
 		return err_nomem(e);
 	rc = read_small(t, ni, id, data, n, e);
-	if (rc == 0 && !to_utf8(data + INTX_HEAD_BYTES, (n - INTX_HEAD_BYTES) / 2, out,
-			       FILES_LINK_MAX_BYTES + 1, len))
+	if (rc == 0 &&
+		!to_utf8(data + INTX_HEAD_BYTES, (n - INTX_HEAD_BYTES) / 2, out,
+			FILES_LINK_MAX_BYTES + 1, len))
 		rc = refuse(id, "its link is too long", e);
 	free(data);
 	return rc;
@@ -414,7 +415,8 @@ static int list_entry(void *user, const ntfschar *units, const int count, const 
 	(void)pos;
 	if (name_type == FILE_NAME_DOS || MREF(mref) < FILE_first_user)
 		return 0;
-	if (count < 0 || !to_utf8((const uint8_t *)units, (size_t)count, name, sizeof(name), &len)) {
+	if (count < 0 ||
+		!to_utf8((const uint8_t *)units, (size_t)count, name, sizeof(name), &len)) {
 		l->rc = refuse(l->id, "a name in this directory is too long", l->e);
 		return -1;
 	}
@@ -462,7 +464,8 @@ static int check_plain(struct ntfs_tree *t, ntfs_inode *ni, uint64_t id, struct 
 		rc = refuse(id, "a link, not a regular file", e);
 	else if (rc == 0 && n > 0)
 		rc = err_set(e, ERR_FORMAT, 0,
-			"MFT record %" PRIu64 ": its content is kept elsewhere (reparse tag 0x%08" PRIX32
+			"MFT record %" PRIu64
+			": its content is kept elsewhere (reparse tag 0x%08" PRIX32
 			": WOF compression, deduplication, a cloud, or the like)",
 			MREF(id), get_le32(reparse));
 	free(reparse);

@@ -19,7 +19,7 @@
 
 struct volume {
 	struct dev *dev;
-	bool any_state; /* also one marked as having errors, or not cleanly unmounted */
+	bool any_state;	  /* also one marked as having errors, or not cleanly unmounted */
 	ext2_filsys disk; /* as it is */
 	struct ext_journal journal;
 	struct dev *overlay;
@@ -184,7 +184,8 @@ int fs_ext_volume_open(struct dev *d, struct fs_ext_volume **out, char *note, st
 		open_replayed(&x->v, &why) < 0) {
 		ext2fs_io_close(x->v.replayed);
 		x->v.replayed = NULL;
-		snprintf(note, FS_VOLUME_NOTE_BYTES, "the journal is not replayed: %.200s", why.msg);
+		snprintf(note, FS_VOLUME_NOTE_BYTES, "the journal is not replayed: %.200s",
+			why.msg);
 	} else if (x->v.disk->super->s_state & EXT2_ERROR_FS) {
 		snprintf(note, FS_VOLUME_NOTE_BYTES, "the file system is marked as having errors");
 	}

@@ -4,8 +4,6 @@
  * block it asks again for the page alone, so that only the block's own pages are errors.
  */
 #define FUSE_USE_VERSION 35
-#include "server/serve_fuse_int.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse.h>
@@ -16,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "server/serve_fuse_int.h"
 
 #define FILE_MODE (S_IFREG | 0400)
 #define DIRECTORY_MODE (S_IFDIR | 0500)

@@ -4,8 +4,6 @@
  * word to stop.
  */
 #define FUSE_USE_VERSION 35
-#include "server/serve_fuse_int.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse.h>
@@ -16,6 +14,8 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "server/serve_fuse_int.h"
 
 /* Take requests and answer them, until the mount is gone or it is time to stop. */
 static void *run(void *arg)

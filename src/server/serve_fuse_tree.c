@@ -8,8 +8,6 @@
  * it, as he could read the volume. Only when others are let in they are held to the modes.
  */
 #define FUSE_USE_VERSION 35
-#include "server/serve_fuse_int.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
@@ -20,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "server/serve_fuse_int.h"
 #include "server/tree_dirs.h"
 
 #define CACHE_S 86400.0

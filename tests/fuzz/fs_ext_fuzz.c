@@ -3,10 +3,8 @@
  * keeps its promises: it covers the device, the superblock and everything behind the file system
  * are data, and free runs are whole blocks inside it.
  *
- * The input is a volume without its empty parts, in the same form as for fs_ntfs_fuzz: 2 bytes (LE)
- * device size in units of 4 KiB; then pieces: 2 bytes first sector, 1 byte count - 1, 1 byte kind
- * (0: count sectors of 512 bytes follow; 1: one byte follows that fills them). Seeds are made by
- * tests/fuzz/fs_ext_seeds.sh. Most are without checksums, so that changes get past the first check.
+ * The input is that of tests/fuzz/volume_seed.h. Seeds are made by tests/fuzz/fs_ext_seeds.sh; most
+ * are without checksums, so that changes get past the first check.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -15,39 +13,12 @@
 
 #include "base/mem.h"
 #include "fs/fs_ops.h"
+#include "fuzz/volume_seed.h"
 
 #define MAX_BYTES ((uint64_t)8 * MIB)
 #define SUPER 1024
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool holds)
-{
-	if (!holds)
-		__builtin_trap();
-}
-
-/* Put a piece on the device; returns how much of the input it was, 0 at the end. */
-static size_t put_piece(struct dev *d, const uint8_t *p, size_t left)
-{
-	uint8_t fill[512];
-	uint64_t off;
-	size_t count, used;
-
-	if (left < 5)
-		return 0;
-	off = (uint64_t)get_le16(p) * 512;
-	count = (size_t)p[2] + 1;
-	used = p[3] == 0 ? count * 512 : 1;
-	if (used > left - 4)
-		return 0;
-	memset(fill, p[4], sizeof(fill));
-	for (size_t i = 0; i < count; i++)
-		if (range_inside(off + i * 512, 512, dev_size(d)))
-			must(dev_write(d, off + i * 512, p[3] == 0 ? p + 4 + i * 512 : fill, 512,
-				     NULL) == 0);
-	return 4 + used;
-}
 
 static void check_map(struct dev *d, const struct map *m, const struct fs_report *r)
 {
@@ -72,19 +43,13 @@ static void check_map(struct dev *d, const struct map *m, const struct fs_report
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fs_report r = { 0 };
-	struct dev *d;
+	struct dev *d = seed_open(data, size, MAX_BYTES);
 	struct map *m;
 	struct err e = { 0 };
-	size_t at = 2, used;
 	int rc;
 
-	if (size < 2)
+	if (d == NULL)
 		return 0;
-	if (dev_open_mem(NULL, (size_t)min_u64((uint64_t)get_le16(data) * 4096, MAX_BYTES), &d,
-		    &e) < 0)
-		return 0;
-	while ((used = put_piece(d, data + at, size - at)) > 0)
-		at += used;
 	m = map_new_full(dev_size(d));
 	must(m != NULL);
 	rc = fs_ext.map(d, m, &r, &e);

@@ -4,7 +4,7 @@
 . "$TESTS_DIR/cli/fixture.sh"
 . "$TESTS_DIR/cli/serve_fixture.sh"
 requires_root
-requires mkfs.ext4 mkntfs ntfs-3g zstd jq sfdisk losetup fusermount3 python3 debugfs pgrep
+requires mkfs.ext4 mkntfs ntfs-3g zstd jq sfdisk losetup fusermount3 python3 debugfs pgrep findmnt
 
 dir=$TMP/mnt
 inside=$TMP/inside
@@ -57,6 +57,7 @@ check 'diff -r: every file is as the kernel has it' soon diff -r --no-dereferenc
 facts "$dir" >"$TMP/facts.mount"
 same_file "$TMP/facts" "$TMP/facts.mount" 'types, modes, owners, links, times and sizes'
 check_eq "$(soon stat -f -c '%s %b' "$dir")" "4096 49152" 'statfs: the size of the volume'
+check_grep 'ro,nosuid,nodev' <(findmnt -no OPTIONS "$dir") 'no set-id programs, no devices'
 check_fails 'nothing can be written' touch "$dir/random"
 check_fails 'no file can be made' touch "$dir/new"
 check_fails 'a name that is not there' soon cat "$dir/none"

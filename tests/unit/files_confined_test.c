@@ -2,6 +2,7 @@
  * R13 for file trees: the parser in its own process; killed, stopped or lying, it costs one call,
  * and the next one has a new parser.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,7 +13,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <pthread.h>
 
 #include "base/mem.h"
 #include "device/dev_ops.h"
@@ -30,7 +30,7 @@ struct trap {
 	struct dev *under;
 	unsigned nth; /* the read that springs it; 0: never */
 	unsigned count;
-	int signal;	/* sent to the child */
+	int signal;	 /* sent to the child */
 	bool fail_reads; /* from then on */
 };
 
@@ -346,7 +346,8 @@ static void test_lies(void **state)
 	lies[count].more = 0, lies[count++].node.allocated_bytes = UINT64_MAX;
 	lies[count].more = 0, lies[count++].node.mode = 010000;
 	lies[count].more = 0, lies[count++].node.modified.ns = 1000000000;
-	lies[count].more = 0, lies[count].entry = "..", lies[count].entry_len = 2, lies[count++].cut = 1;
+	lies[count].more = 0, lies[count].entry = "..", lies[count].entry_len = 2,
+	lies[count++].cut = 1;
 	lies[count].entry = "", lies[count++].entry_len = 0;
 	lies[count].entry = "a\0b", lies[count++].entry_len = 3;
 	lies[count].entry = "ab", lies[count].entry_len = 2, lies[count++].entry_type = FILES_TYPES;

@@ -24,7 +24,7 @@ static void compare_dir(struct files *f, uint64_t id, const char *path, unsigned
 
 static enum files_type type_of(mode_t mode)
 {
-	return S_ISREG(mode)	? FILES_REGULAR
+	return S_ISREG(mode)	 ? FILES_REGULAR
 		: S_ISDIR(mode)	 ? FILES_DIRECTORY
 		: S_ISLNK(mode)	 ? FILES_LINK
 		: S_ISFIFO(mode) ? FILES_FIFO

@@ -124,8 +124,8 @@ static bool make_names(ntfs_volume *vol)
 		longest[i] = 0x20ac;
 	c = make(vol, longest, 255, S_IFDIR);
 	d = make_ascii(vol, "streams", S_IFREG);
-	ok = a != NULL && b != NULL && c != NULL && d != NULL &&
-		write_data(d, "", "main", 4) && write_data(d, "other", "hidden stream", 13);
+	ok = a != NULL && b != NULL && c != NULL && d != NULL && write_data(d, "", "main", 4) &&
+		write_data(d, "other", "hidden stream", 13);
 	return a != NULL && b != NULL && c != NULL && d != NULL && ntfs_inode_close(a) == 0 &&
 		ntfs_inode_close(b) == 0 && ntfs_inode_close(c) == 0 && ntfs_inode_close(d) == 0 &&
 		ok;
@@ -187,8 +187,8 @@ static void against_ntfscat(struct files *f, const char *volume, const char *nam
 	uint8_t *p = files_read_whole(f, name, 40000, &len), *want;
 	FILE *file;
 
-	assert_int_equal(NTFS_RUN(NULL, 0, "sh", "-c", "exec ntfscat -f \"$1\" \"$2\" >\"$3\"", "sh",
-				 volume, name, out),
+	assert_int_equal(NTFS_RUN(NULL, 0, "sh", "-c", "exec ntfscat -f \"$1\" \"$2\" >\"$3\"",
+				 "sh", volume, name, out),
 		0);
 	file = fopen(out, "rb");
 	assert_non_null(file);
