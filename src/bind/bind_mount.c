@@ -1,4 +1,7 @@
-/* server.mount and mount_files: devices as files, and the files inside one (stub: lua/imgtool/meta/img_server.lua). */
+/*
+ * server.mount and mount_files: devices as files, and the files inside one (stub:
+ * lua/imgtool/meta/img_server.lua).
+ */
 #include <string.h>
 
 #include "base/mem.h"

@@ -6,8 +6,8 @@
  * (R13); it may be used by many threads, which take turns. files_open runs the parser here, and
  * belongs to one thread at a time: for tests, and for the confined process itself.
  *
- * What a tree says is checked to be well formed (types, lengths, names), and is otherwise as hostile
- * as the volume: numbers of nodes may go round in circles, two directories may be one.
+ * What a tree says is checked to be well formed (types, lengths, names), and is otherwise as
+ * hostile as the volume: numbers of nodes may go round in circles, two directories may be one.
  */
 #ifndef FILES_FILES_H
 #define FILES_FILES_H
@@ -63,9 +63,9 @@ struct files_info {
 };
 
 /*
- * Told of each name in a directory, in no order, "." and ".." left out. Names are bytes, UTF-8 where
- * the file system has another encoding, without '/' and zero bytes; `name` is terminated and valid
- * during the call. A negative return ends the listing and is passed on.
+ * Told of each name in a directory, in no order, "." and ".." left out. Names are bytes, UTF-8
+ * where the file system has another encoding, without '/' and zero bytes; `name` is terminated and
+ * valid during the call. A negative return ends the listing and is passed on.
  */
 typedef int (*files_list_fn)(void *user, const char *name, size_t len, uint64_t id,
 	enum files_type type, struct err *e);

@@ -2,9 +2,9 @@
  * Files of ext2, ext3 and ext4, through libext2fs. Layouts of inodes and directories: Linux kernel,
  * Documentation/filesystems/ext4/inodes.rst and directory.rst.
  *
- * The library finds the blocks of a file; the bytes are read here, a run of blocks at a time. Holes,
- * and blocks that were allocated and never written, are zeros. Encrypted files and directories are
- * refused: what is on the disk is not what they hold.
+ * The library finds the blocks of a file; the bytes are read here, a run of blocks at a time.
+ * Holes, and blocks that were allocated and never written, are zeros. Encrypted files and
+ * directories are refused: what is on the disk is not what they hold.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,4 +1,6 @@
-/* All file systems whose files can be read. The order does not matter: a type is in one row only. */
+/*
+ * All file systems whose files can be read. The order does not matter: a type is in one row only.
+ */
 #include <stddef.h>
 
 #include "files/files_ops.h"

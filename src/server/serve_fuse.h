@@ -1,7 +1,8 @@
 /*
  * Devices as files of a mounted directory (FUSE), read-only: for loop devices, ntfs-3g and whatever
- * else takes the file of an image; or the files inside a volume. The mount has threads of its own; the caller starts it, asks how
- * it is, and closes it. All functions but fuse_mount_close may be called from any thread.
+ * else takes the file of an image; or the files inside a volume. The mount has threads of its own;
+ * the caller starts it, asks how it is, and closes it. All functions but fuse_mount_close may be
+ * called from any thread.
  */
 #ifndef SERVER_SERVE_FUSE_H
 #define SERVER_SERVE_FUSE_H

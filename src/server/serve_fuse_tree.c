@@ -1,7 +1,7 @@
 /*
  * The files inside a volume as a mounted directory. The kernel speaks of nodes by number, and so do
- * we: a node's number in the mount is that of the tree, but the top directory's, which is 1. Nothing
- * ever changes, so that the kernel may keep all that it has seen.
+ * we: a node's number in the mount is that of the tree, but the top directory's, which is 1.
+ * Nothing ever changes, so that the kernel may keep all that it has seen.
  *
  * The tree is as hostile as its volume; what the kernel can't stand (a second top directory, a
  * node 0) is an error here. Its files keep their owners and modes; but who mounted it reads all of
@@ -239,7 +239,9 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		tree_dir_unref(t->dirs, d);
 }
 
-/* Entry 0 is ".", entry 1 "..", then those of the directory; an entry's offset is the next one's. */
+/*
+ * Entry 0 is ".", entry 1 "..", then those of the directory; an entry's offset is the next one's.
+ */
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t len, off_t off,
 	struct fuse_file_info *fi)
 {

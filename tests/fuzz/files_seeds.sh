@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Make the seeds of files_tree_fuzz and files_wire_fuzz anew: tests/fuzz/files_seeds.sh TREE WIRE
 #
-# Small volumes by mke2fs, and by ntfs-3g, which needs root; then only what is not empty. Replies are
-# written out byte by byte, as src/files/files_wire.c has them.
+# Small volumes by mke2fs, and by ntfs-3g, which needs root; then only what is not empty. Replies
+# are written out byte by byte, as src/files/files_wire.c has them.
 set -euo pipefail
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C E2FSPROGS_FAKE_TIME=1700000000
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

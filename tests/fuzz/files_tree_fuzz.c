@@ -1,6 +1,6 @@
 /*
- * File trees on any bytes: no crash, no hang, bounded memory; and what they say is well formed: names
- * that can be names, no more bytes than were asked for, links that end. The input is that of
+ * File trees on any bytes: no crash, no hang, bounded memory; and what they say is well formed:
+ * names that can be names, no more bytes than were asked for, links that end. The input is that of
  * tests/fuzz/volume_seed.h. Seeds are made by tests/fuzz/files_seeds.sh.
  */
 #include <stdlib.h>

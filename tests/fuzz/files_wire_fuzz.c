@@ -1,7 +1,7 @@
 /*
  * The decoders of what a confined file-tree parser answers, on any bytes: what they take is well
- * formed. The first byte says which decoder, the rest is the reply. Seeds: one of each kind, written
- * by the encoders (tests/fuzz/files_seeds.sh).
+ * formed. The first byte says which decoder, the rest is the reply. Seeds: one of each kind,
+ * written by the encoders (tests/fuzz/files_seeds.sh).
  */
 #include <stddef.h>
 #include <stdint.h>

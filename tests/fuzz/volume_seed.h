@@ -1,8 +1,8 @@
 /*
  * The input of the fuzz targets that take a volume: one without its empty parts, so that a seed is
- * small and a change of it likely to hit something: 2 bytes (LE) device size in units of 4 KiB; then
- * pieces: 2 bytes first sector, 1 byte count - 1, 1 byte kind (0: count sectors of 512 bytes follow;
- * 1: one byte follows that fills them). tests/fuzz/fs_ntfs_seed.lua makes it from a volume.
+ * small and a change of it likely to hit something: 2 bytes (LE) device size in units of 4 KiB;
+ * then pieces: 2 bytes first sector, 1 byte count - 1, 1 byte kind (0: count sectors of 512 bytes
+ * follow; 1: one byte follows that fills them). tests/fuzz/fs_ntfs_seed.lua makes it from a volume.
  */
 #ifndef TESTS_FUZZ_VOLUME_SEED_H
 #define TESTS_FUZZ_VOLUME_SEED_H

@@ -17,7 +17,8 @@ soon() { timeout -k 1 40 "$@"; }
 # facts DIR [FIELDS]: what stat says of all below it, but of directories' sizes and blocks.
 facts() {
 	(cd "$1" && soon find . -mindepth 1 ! -path './lost+found*' -print0 | sort -z |
-		xargs -0 stat -c "${2:-%n %f %u %g %h %Y %.9Z} %s" | sed -E 's/( 41ed .*) [0-9]+$/\1/')
+		xargs -0 stat -c "${2:-%n %f %u %g %h %Y %.9Z} %s" |
+		sed -E 's/( 41ed .*) [0-9]+$/\1/')
 }
 sums() { (cd "$1" && soon find . -type f -print0 | sort -z | xargs -0 md5sum); }
 
@@ -128,7 +129,8 @@ check 'ntfs-3g mounts it' ntfs-3g -o rw,compression "$TMP/n.img" "$inside"
 	head -c 3M /dev/zero | tr '\0' z >compressed/same
 	head -c 1M /dev/urandom >compressed/random
 	truncate -s 2M compressed/hole
-	seq -f 'a long name of a file %05g' 1500 | xargs -d '\n' -I{} cp "$TMP/tree/deep/er/file" many/{}
+	seq -f 'a long name of a file %05g' 1500 |
+		xargs -d '\n' -I{} cp "$TMP/tree/deep/er/file" many/{}
 	seq 999 | dd of=sparse bs=1 seek=40000001 status=none
 	cp "$TMP/tree/program" "$TMP/tree/hole" .
 	ln -s compressed/seq link

@@ -37,21 +37,22 @@ static void close_tree(struct files *f, struct dev *d)
 /* Deep, wide, long, short, sparse, empty, linked, odd. */
 static void make_tree(void)
 {
-	ext_must(
-		"set -e; mkdir -p tree/many; cd tree; d=deep; for i in $(seq 40); do d=$d/l$i; done; "
-		"mkdir -p $d; echo bottom >$d/file; "
-		"cd many; seq -f 'a name of a file in a directory with a hash tree %%05g' 900 | "
-		"xargs -d '\\n' touch; cd ..; "
-		"touch $(head -c 255 /dev/zero | tr '\\0' n) empty; echo x >$'odd\\n\\t\\xff\\x01 name'; "
-		"ln -s short l1; ln -s $(head -c 59 /dev/zero | tr '\\0' a) l59; "
-		"ln -s $(head -c 60 /dev/zero | tr '\\0' b) l60; "
-		"ln -s $(head -c 900 /dev/zero | tr '\\0' c) l900; "
-		"echo one >hard1; ln hard1 hard2; ln hard1 many/hard3; mkfifo fifo; "
-		"chmod 4751 empty; chmod 0000 hard1; "
-		"seq 30 >inline; seq 100000 >big; "
-		"seq 9000 | dd of=sparse bs=1 seek=4400000001 "
-		"status=none; seq 9000 | dd of=sparse bs=4K seek=999 conv=notrunc status=none; "
-		"touch -d '1950-01-01 UTC' old; touch -d @%d new",
+	ext_must("set -e; mkdir -p tree/many; cd tree; d=deep; for i in $(seq 40); "
+		 "do d=$d/l$i; done; "
+		 "mkdir -p $d; echo bottom >$d/file; "
+		 "cd many; seq -f 'a name of a file in a directory with a hash tree %%05g' 900 | "
+		 "xargs -d '\\n' touch; cd ..; "
+		 "touch $(head -c 255 /dev/zero | tr '\\0' n) empty; "
+		 "echo x >$'odd\\n\\t\\xff\\x01 name'; "
+		 "ln -s short l1; ln -s $(head -c 59 /dev/zero | tr '\\0' a) l59; "
+		 "ln -s $(head -c 60 /dev/zero | tr '\\0' b) l60; "
+		 "ln -s $(head -c 900 /dev/zero | tr '\\0' c) l900; "
+		 "echo one >hard1; ln hard1 hard2; ln hard1 many/hard3; mkfifo fifo; "
+		 "chmod 4751 empty; chmod 0000 hard1; "
+		 "seq 30 >inline; seq 100000 >big; "
+		 "seq 9000 | dd of=sparse bs=1 seek=4400000001 "
+		 "status=none; seq 9000 | dd of=sparse bs=4K seek=999 conv=notrunc status=none; "
+		 "touch -d '1950-01-01 UTC' old; touch -d @%d new",
 		INT32_MAX - 1);
 	ext_make_tree("tree/files", 600);
 }
@@ -104,24 +105,27 @@ static void test_unaligned(void **state)
 	close_tree(f, d);
 }
 
-/* A file in hundreds of pieces: extents in a tree, and indirect blocks; also an uninitialized one. */
+/*
+ * A file in hundreds of pieces: extents in a tree, and indirect blocks; also an uninitialized one.
+ */
 static void test_fragmented(void **state)
 {
 	static const char *const kinds[] = { "-t ext4", "-t ext2" };
 
 	(void)state;
 	ext_must(
-		"mkdir -p small; cd small; for i in $(seq 1200); do head -c 3000 /dev/zero >f$i; done; "
+		"mkdir -p small; cd small; "
+		"for i in $(seq 1200); do head -c 3000 /dev/zero >f$i; done; "
 		"cd ..; seq 500000 | head -c 3000000 >large; "
 		"(for i in $(seq 1 2 1200); do echo rm f$i; done; echo write large large) >script");
 	for (size_t i = 0; i < COUNT_OF(kinds); i++) {
 		struct dev *d;
 		struct files *f;
 
-		ext_must(
-			"rm -f v; truncate -s 6M v; mke2fs -q -F -b 1024 -N 2000 %s -O ^has_journal "
-			"-d small v && debugfs -w -f script v && cp large small/ && "
-			"rm -f small/f{1..1200..2}",
+		ext_must("rm -f v; truncate -s 6M v; "
+			 "mke2fs -q -F -b 1024 -N 2000 %s -O ^has_journal "
+			 "-d small v && debugfs -w -f script v && cp large small/ && "
+			 "rm -f small/f{1..1200..2}",
 			kinds[i]);
 		f = open_tree("v", &d);
 		files_assert_same(f, ext_path("small"), 0, lost_found);
@@ -174,7 +178,7 @@ static void test_against_debugfs(void **state)
 	ext_must("rm -f v; truncate -s 16M v; mke2fs -q -F -t ext4 -d tree/files v");
 	f = open_tree("v", &d);
 	assert_int_equal(ext_sh(out, sizeof(out), "debugfs -R 'ls -p /sub' v 2>/dev/null"), 0);
-	for (char *line = strtok(out, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+	for (char *next = out, *line; (line = strsep(&next, "\n")) != NULL;) {
 		unsigned long long inode;
 		char name[256], path[300];
 
@@ -199,13 +203,13 @@ static void test_journal(void **state)
 	size_t len, want_len;
 
 	(void)state;
-	ext_must(
-		"rm -rf v w x; mkdir x; seq 2000 >x/a; truncate -s 8M v; "
-		"mke2fs -q -F -t ext4 -b 1024 -J size=1 -O ^metadata_csum -d x v; "
-		"b=$(debugfs -R 'bmap /a 2' v 2>/dev/null); head -c 1024 /dev/zero | tr '\\0' J >blk; "
-		"printf '%%s\\n' jo \"jw -b $b blk\" jc | debugfs -w -f - v; "
-		"cp v w; e2fsck -fy -E journal_only w; debugfs -R 'dump /a a.replayed' w; "
-		"! cmp -s x/a a.replayed");
+	ext_must("rm -rf v w x; mkdir x; seq 2000 >x/a; truncate -s 8M v; "
+		 "mke2fs -q -F -t ext4 -b 1024 -J size=1 -O ^metadata_csum -d x v; "
+		 "b=$(debugfs -R 'bmap /a 2' v 2>/dev/null); "
+		 "head -c 1024 /dev/zero | tr '\\0' J >blk; "
+		 "printf '%%s\\n' jo \"jw -b $b blk\" jc | debugfs -w -f - v; "
+		 "cp v w; e2fsck -fy -E journal_only w; debugfs -R 'dump /a a.replayed' w; "
+		 "! cmp -s x/a a.replayed");
 	f = open_tree("v", &d);
 	p = files_read_whole(f, "/a", 5000, &len);
 	close_tree(f, d);
@@ -248,13 +252,16 @@ static void test_refused(void **state)
 	size_t len;
 
 	(void)state;
-	ext_must(
-		"rm -rf v x; mkdir -p x/dir x/slash; seq 999 >x/a; seq 999 >x/far; touch x/slash/a-b; "
-		"ln -s $(head -c 70 /dev/zero | tr '\\0' b) x/link; ln -s a x/fast; truncate -s 4M v; "
-		"mke2fs -q -F -t ext4 -b 1024 -N 64 -O ^metadata_csum,^has_journal -d x v; "
-		"printf '%%s\\n' 'sif /a flags 0x80800' 'sif /dir flags 0x80800' 'sif /link size 5000' "
-		"'sif /fast size 61' 'sif /far flags 0' 'sif /far block[0] 999999' | debugfs -w -f - v; "
-		"sed -i 's/a-b/a\\/b/' v");
+	ext_must("rm -rf v x; mkdir -p x/dir x/slash; seq 999 >x/a; seq 999 >x/far; "
+		 "touch x/slash/a-b; "
+		 "ln -s $(head -c 70 /dev/zero | tr '\\0' b) x/link; "
+		 "ln -s a x/fast; truncate -s 4M v; "
+		 "mke2fs -q -F -t ext4 -b 1024 -N 64 -O ^metadata_csum,^has_journal -d x v; "
+		 "printf '%%s\\n' 'sif /a flags 0x80800' 'sif /dir flags 0x80800' "
+		 "'sif /link size 5000' "
+		 "'sif /fast size 61' 'sif /far flags 0' 'sif /far block[0] 999999' "
+		 "| debugfs -w -f - v; "
+		 "sed -i 's/a-b/a\\/b/' v");
 	f = open_tree("v", &d);
 	for (size_t i = 0; i < COUNT_OF(numbers); i++)
 		assert_int_equal(files_stat(f, numbers[i], &n, &e), -ERR_FORMAT);

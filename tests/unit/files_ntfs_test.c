@@ -1,7 +1,7 @@
 /*
- * Files of NTFS: volumes filled by ntfscp and by libntfs-3g mounted for writing (in a process of its
- * own), against ntfsls, ntfscat and what was written. Compressed files, links of ntfs-3g and many
- * files are in tests/root/mount_files_test.sh.
+ * Files of NTFS: volumes filled by ntfscp and by libntfs-3g mounted for writing (in a process of
+ * its own), against ntfsls, ntfscat and what was written. Compressed files, links of ntfs-3g and
+ * many files are in tests/root/mount_files_test.sh.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -165,7 +165,7 @@ static void against_ntfsls(struct files *f, const char *volume, const char *path
 	size_t count = 0;
 
 	assert_int_equal(NTFS_RUN(out, sizeof(out), "ntfsls", "-f", "-i", "-p", path, volume), 0);
-	for (char *line = strtok(out, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+	for (char *next = out, *line; (line = strsep(&next, "\n")) != NULL;) {
 		unsigned long long inode;
 		char name[1024], full[2048];
 
