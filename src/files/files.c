@@ -52,6 +52,12 @@ void files_close(struct files *f)
 		f->ops->close(f);
 }
 
+void files_interrupt(struct files *f)
+{
+	if (f->ops->interrupt != NULL)
+		f->ops->interrupt(f);
+}
+
 const struct files_info *files_info(const struct files *f)
 {
 	return &f->info;

@@ -85,6 +85,12 @@ int files_open_confined(struct dev *d, const struct files_limits *limits, struct
 	struct err *e);
 void files_close(struct files *f); /* NULL is fine */
 
+/*
+ * From any thread: a call that a confined parser is at work for fails at once, as if the parser had
+ * failed. Nothing when none is.
+ */
+void files_interrupt(struct files *f);
+
 /* Borrowed, valid as long as the tree. */
 const struct files_info *files_info(const struct files *f);
 

@@ -23,15 +23,18 @@ struct confined_tree {
 	struct dev *dev;
 	struct files_limits limits;
 	files_child_fn body;
-	pthread_mutex_t lock;	/* of all below */
+	pthread_mutex_t lock; /* one call at a time; of all below */
+	/* Taken last, and never for long: of changes of `child`, and for reading it without `lock`. */
+	pthread_mutex_t child_lock;
 	struct confined *child; /* NULL: none runs */
+	bool busy;		/* with an answer; also of child_lock */
 	unsigned starts_left;
 };
 
 struct files_limits files_limits_default(void)
 {
 	return (struct files_limits){ .memory_bytes = 4 * GIB,
-		.answer_ms = 60000,
+		.answer_ms = 30000,
 		.answer_reads = (uint64_t)1 << 21,
 		.restarts = 100 };
 }
@@ -109,13 +112,29 @@ static void child(int fd, void *shared, void *user)
 
 /* ---- The parent -------------------------------------------------------------------------- */
 
+static void set_busy(struct confined_tree *t, bool busy)
+{
+	pthread_mutex_lock(&t->child_lock);
+	t->busy = busy;
+	pthread_mutex_unlock(&t->child_lock);
+}
+
+/* End the child, if there is one; `how` may be NULL. */
+static void end_child(struct confined_tree *t, char *how, size_t how_len)
+{
+	pthread_mutex_lock(&t->child_lock);
+	confine_end(t->child, how, how_len);
+	t->child = NULL;
+	t->busy = false;
+	pthread_mutex_unlock(&t->child_lock);
+}
+
 /* End the child, and say how it ended. */
 static int child_failed(struct confined_tree *t, const struct err *why, struct err *e)
 {
 	char how[96] = "";
 
-	confine_end(t->child, how, sizeof(how));
-	t->child = NULL;
+	end_child(t, how, sizeof(how));
 	return err_set(e, ERR_FORMAT, 0, "the file-tree parser failed: %.300s (%s)", why->msg, how);
 }
 
@@ -133,12 +152,14 @@ static int exchange(struct confined_tree *t, const struct files_request *r, uint
 
 	*reply = NULL;
 	files_request_encode(r, packet);
+	set_busy(t, true);
 	if (send(fd, packet, sizeof(packet), MSG_NOSIGNAL) != (ssize_t)sizeof(packet)) {
 		err_set(&why, ERR_INTERNAL, errno, "send a request");
 		return child_failed(t, &why, e);
 	}
 	if (remote_serve_within(fd, confined_shared(t->child), t->dev, &l, reply, len, &why) < 0)
 		return child_failed(t, &why, e);
+	set_busy(t, false);
 	return 0;
 }
 
@@ -169,30 +190,29 @@ static int check_same(const struct confined_tree *t, const struct files_info *i,
 	return err_set(e, ERR_FORMAT, 0, "the file-tree parser finds another volume than before");
 }
 
-static void end_child(struct confined_tree *t)
-{
-	confine_end(t->child, NULL, 0);
-	t->child = NULL;
-}
-
 /* The first time it fills base.info. */
 static int start_child(struct confined_tree *t, bool first, struct err *e)
 {
 	struct confine_limits l = { .memory_bytes = t->limits.memory_bytes };
 	struct files_info info = { 0 };
+	struct confined *c = NULL;
 	int rc;
 
 	if (t->starts_left == 0)
 		return err_set(e, ERR_FORMAT, 0,
 			"the file-tree parser failed too often, and is not started again");
 	t->starts_left--;
-	rc = confine_start(t->body, t->dev, REMOTE_SHARED_BYTES, &l, &t->child, e);
-	if (rc == 0)
-		rc = open_in_child(t, &info, e);
+	rc = confine_start(t->body, t->dev, REMOTE_SHARED_BYTES, &l, &c, e);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&t->child_lock);
+	t->child = c;
+	pthread_mutex_unlock(&t->child_lock);
+	rc = open_in_child(t, &info, e);
 	if (rc == 0 && !first)
 		rc = check_same(t, &info, e);
 	if (rc < 0) {
-		end_child(t);
+		end_child(t, NULL, 0);
 		return rc;
 	}
 	if (first)
@@ -228,7 +248,7 @@ static int done(struct confined_tree *t, uint8_t *reply, int rc)
 	free(reply);
 	if (rc == -ERR_INTERNAL) {
 		pthread_mutex_lock(&t->lock);
-		end_child(t);
+		end_child(t, NULL, 0);
 		pthread_mutex_unlock(&t->lock);
 	}
 	return rc;
@@ -287,11 +307,23 @@ static int confined_link(struct files *f, uint64_t id, char *out, size_t *len, s
 	return done(t, reply, rc);
 }
 
+/* The end of the socket is the end of the answer: whoever waits for it sees it at once. */
+static void confined_interrupt(struct files *f)
+{
+	struct confined_tree *t = (struct confined_tree *)f;
+
+	pthread_mutex_lock(&t->child_lock);
+	if (t->child != NULL && t->busy)
+		shutdown(confined_fd(t->child), SHUT_RDWR);
+	pthread_mutex_unlock(&t->child_lock);
+}
+
 static void confined_close(struct files *f)
 {
 	struct confined_tree *t = (struct confined_tree *)f;
 
-	end_child(t);
+	end_child(t, NULL, 0);
+	pthread_mutex_destroy(&t->child_lock);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }
@@ -302,6 +334,7 @@ static const struct files_ops confined_ops = {
 	.list = confined_list,
 	.read = confined_read,
 	.link = confined_link,
+	.interrupt = confined_interrupt,
 	.close = confined_close,
 };
 
@@ -320,6 +353,7 @@ int files_open_child(struct dev *d, const struct files_limits *limits, files_chi
 	t->body = body;
 	t->starts_left = limits->restarts == UINT32_MAX ? UINT32_MAX : limits->restarts + 1;
 	pthread_mutex_init(&t->lock, NULL);
+	pthread_mutex_init(&t->child_lock, NULL);
 	rc = start_child(t, true, e);
 	if (rc < 0) {
 		confined_close(&t->base);

@@ -27,6 +27,8 @@ struct files_ops {
 	int (*read)(struct files *f, uint64_t id, uint64_t off, void *buf, size_t len, size_t *got,
 		struct err *e);
 	int (*link)(struct files *f, uint64_t id, char *out, size_t *len, struct err *e);
+	/* As files_interrupt. May be NULL: nothing to interrupt. */
+	void (*interrupt)(struct files *f);
 	/* Free everything, the struct too. */
 	void (*close)(struct files *f);
 };

@@ -10,6 +10,7 @@
 
 #define FUSE_MOUNT_THREADS 8
 #define FUSE_STAT_BLOCK_BYTES 512
+#define FUSE_MOUNT_PATIENCE_MS 1000 /* with a thread in the end, before it is interrupted */
 
 struct fuse;
 struct fuse_args;
@@ -20,6 +21,8 @@ struct fuse_mount {
 	struct fuse *fuse;	      /* the library of paths, which owns the session; or NULL */
 	void *served;		      /* of the kind of mount */
 	void (*free_served)(void *served); /* when all threads have ended; NULL is passed too */
+	/* End what the threads are waiting for; may be NULL: they never wait for long. */
+	void (*interrupt)(void *served);
 	char *dir;
 	bool shared;
 	time_t started;

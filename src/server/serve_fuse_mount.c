@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "server/serve_fuse_int.h"
 
 /* Take requests and answer them, until the mount is gone or it is time to stop. */
@@ -125,6 +126,20 @@ void fuse_mount_stats(struct fuse_mount *m, struct fuse_mount_stats *out)
 	out->bytes = atomic_load(&m->bytes);
 }
 
+/* One that waits for a parser that hangs is not waited for as long. */
+static void join(struct fuse_mount *m, pthread_t thread)
+{
+	struct timespec until;
+
+	do {
+		until = clock_timespec(clock_ns() + FUSE_MOUNT_PATIENCE_MS * NS_PER_MS);
+		if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+			return;
+		if (m->interrupt != NULL)
+			m->interrupt(m->served);
+	} while (true);
+}
+
 void fuse_mount_close(struct fuse_mount *m)
 {
 	uint64_t one = 1;
@@ -133,7 +148,7 @@ void fuse_mount_close(struct fuse_mount *m)
 		return;
 	if (m->stop_fd >= 0 && write(m->stop_fd, &one, sizeof(one)) == sizeof(one))
 		for (unsigned i = 0; i < m->thread_count; i++)
-			pthread_join(m->threads[i], NULL);
+			join(m, m->threads[i]);
 	if (m->mounted)
 		fuse_session_unmount(m->session);
 	if (m->fuse != NULL)

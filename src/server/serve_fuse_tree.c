@@ -322,6 +322,13 @@ static void free_tree(void *served)
 	free(t);
 }
 
+static void interrupt_tree(void *served)
+{
+	const struct tree *t = served;
+
+	files_interrupt(t->files);
+}
+
 static int start(struct fuse_mount *m, struct files *files, struct err *e)
 {
 	struct tree *t = calloc(1, sizeof(*t));
@@ -329,6 +336,7 @@ static int start(struct fuse_mount *m, struct files *files, struct err *e)
 	int rc;
 
 	m->served = t;
+	m->interrupt = interrupt_tree;
 	if (t == NULL)
 		return err_nomem(e);
 	t->files = files;

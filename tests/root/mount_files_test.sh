@@ -89,6 +89,19 @@ exec 7<&- 8<&-
 check_eq "$(ls "$dir" | wc -l)" 0 'it is gone'
 check_eq "$(events served <"$TMP/served" | jq '.server.bytes > 10000000')" true 'it counts'
 
+# A parser that hangs (here: is stopped) while somebody waits for it.
+serve mount --files "$TMP/v.zst" "$dir"
+child=$(pgrep -P "$server")
+kill -STOP "$child"
+soon cat "$dir/program" >/dev/null 2>&1 &
+reader=$!
+sleep 0.3
+SECONDS=0
+stop_server
+check 'a parser that hangs does not hold up the end' test $SECONDS -lt 15
+wait "$reader" 2>/dev/null || true
+check_fails 'and is ended too' kill -0 "$child"
+
 # ---- Damage: errors for that file alone ----
 block=$(debugfs -R 'bmap /random 100' "$TMP/v.img" 2>/dev/null)
 at=$("$IMGTOOL" repl "$TMP/v.zst" 2>/dev/null <<LUA

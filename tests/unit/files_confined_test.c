@@ -6,10 +6,12 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -404,6 +406,44 @@ static void test_threads(void **state)
 	dev_close(d);
 }
 
+static atomic_bool interrupted;
+
+static void *interrupt_soon(void *arg)
+{
+	struct timespec wait = { .tv_nsec = 1000000 };
+
+	/* Again and again: the call may not have begun yet. */
+	for (int i = 0; i < 2000 && !atomic_load(&interrupted); i++) {
+		nanosleep(&wait, NULL);
+		files_interrupt(arg);
+	}
+	return NULL;
+}
+
+/* A parser that hangs is not waited for to the end. */
+static void test_interrupt(void **state)
+{
+	struct trap t;
+	struct files *f;
+	struct files_node n;
+	struct err e;
+	pthread_t thread;
+
+	(void)state;
+	open_trap(&t);
+	f = open_tree(&t.base, files_limits_default());
+	files_interrupt(f); /* idle: nothing */
+	assert_int_equal(files_stat(f, files_info(f)->root, &n, &e), 0);
+	kill(child_pid(), SIGSTOP);
+	assert_int_equal(pthread_create(&thread, NULL, interrupt_soon, f), 0);
+	expect_failure(files_stat(f, files_info(f)->root, &n, &e), &e, "ended without a result");
+	atomic_store(&interrupted, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(files_stat(f, files_info(f)->root, &n, &e), 0);
+	files_close(f);
+	close_trap(&t);
+}
+
 int main(void)
 {
 	static const char *const tools[] = { "mke2fs", NULL };
@@ -419,6 +459,7 @@ int main(void)
 		cmocka_unit_test(test_read_error),
 		cmocka_unit_test(test_lies),
 		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_interrupt),
 	};
 
 	ext_setup(tools);
