@@ -217,6 +217,30 @@ static void test_restarts_end(void **state)
 	close_trap(&t);
 }
 
+/* A new parser must find what the old one found. */
+static void test_other_volume(void **state)
+{
+	struct trap t;
+	struct files *f;
+	struct files_node n;
+	struct dev *first, *other = ext_open("w");
+	struct err e;
+
+	(void)state;
+	open_trap(&t);
+	f = open_tree(&t.base, quick());
+	first = t.under;
+	t.under = other;
+	kill(child_pid(), SIGKILL);
+	expect_failure(files_stat(f, files_info(f)->root, &n, &e), &e, "failed");
+	expect_failure(files_stat(f, files_info(f)->root, &n, &e), &e, "another volume");
+	t.under = first;
+	assert_int_equal(files_stat(f, files_info(f)->root, &n, &e), 0);
+	files_close(f);
+	close_trap(&t);
+	dev_close(other);
+}
+
 /* Killed while it opens: there is no tree. */
 static void test_killed_opening(void **state)
 {
@@ -454,6 +478,7 @@ int main(void)
 		cmocka_unit_test(test_stopped),
 		cmocka_unit_test(test_killed_idle),
 		cmocka_unit_test(test_restarts_end),
+		cmocka_unit_test(test_other_volume),
 		cmocka_unit_test(test_killed_opening),
 		cmocka_unit_test(test_reads_limit),
 		cmocka_unit_test(test_read_error),
@@ -464,7 +489,8 @@ int main(void)
 
 	ext_setup(tools);
 	ext_make_tree("tree", 400);
-	ext_must("seq 100000 >tree/big; ln -s big tree/link; truncate -s 16M v; "
-		 "mke2fs -q -F -t ext4 -d tree v");
+	ext_must(
+		"seq 100000 >tree/big; ln -s big tree/link; truncate -s 16M v; "
+		"mke2fs -q -F -t ext4 -d tree v; truncate -s 16M w; mke2fs -q -F -t ext4 -b 4096 w");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -131,11 +131,21 @@ static bool make_names(ntfs_volume *vol)
 		ok;
 }
 
+/* One name in two forms, as Windows makes them. The library lets go of both inodes. */
+static bool make_dos_name(ntfs_volume *vol)
+{
+	ntfs_inode *ni = make_ascii(vol, "a long name.text", S_IFREG);
+	ntfs_inode *root = ntfs_inode_open(vol, FILE_root);
+
+	return ni != NULL && root != NULL &&
+		ntfs_set_ntfs_dos_name(ni, root, "ALONGN~1.TEX", 12, 0) == 0;
+}
+
 static bool write_odd(const char *path)
 {
 	ntfs_volume *vol = ntfs_mount(path, 0);
 
-	return vol != NULL && make_names(vol) &&
+	return vol != NULL && make_names(vol) && make_dos_name(vol) &&
 		make_reparse(vol, "relative", S_IFREG, 0xA000000C, 1, "dir\\sub\\file") &&
 		make_reparse(vol, "absolute", S_IFREG, 0xA000000C, 0, "\\??\\C:\\Users\\x") &&
 		make_reparse(vol, "junction", S_IFDIR, 0xA0000003, 0, "\\??\\D:\\data") &&
@@ -303,11 +313,14 @@ static void test_odd(void **state)
 	euros[sizeof(euros) - 1] = '\0';
 	assert_int_equal(files_stat(f, files_must_find(f, euros), &n, &e), 0);
 	assert_int_equal(n.type, FILES_DIRECTORY);
+	assert_int_equal(files_stat(f, files_must_find(f, "a long name.text"), &n, &e), 0);
+	assert_int_equal(n.links, 1);
+	assert_int_equal(files_find(f, "ALONGN~1.TEX", &id, &e), -ERR_NOT_FOUND);
 	p = files_read_whole(f, "streams", 100, &len);
 	assert_int_equal(len, 4);
 	assert_memory_equal(p, "main", 4);
 	free(p);
-	assert_int_equal(files_count(f, files_info(f)->root), 10);
+	assert_int_equal(files_count(f, files_info(f)->root), 11);
 	close_tree(f, d);
 }
 
