@@ -24,7 +24,7 @@ struct confined_tree {
 	struct files_limits limits;
 	files_child_fn body;
 	pthread_mutex_t lock; /* one call at a time; of all below */
-	/* Taken last, and never for long: of changes of `child`, and for reading it without `lock`. */
+	/* Taken last and never for long: to change `child`, or to read it without `lock`. */
 	pthread_mutex_t child_lock;
 	struct confined *child; /* NULL: none runs */
 	bool busy;		/* with an answer; also of child_lock */

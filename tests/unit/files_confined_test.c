@@ -489,8 +489,8 @@ int main(void)
 
 	ext_setup(tools);
 	ext_make_tree("tree", 400);
-	ext_must(
-		"seq 100000 >tree/big; ln -s big tree/link; truncate -s 16M v; "
-		"mke2fs -q -F -t ext4 -d tree v; truncate -s 16M w; mke2fs -q -F -t ext4 -b 4096 w");
+	ext_must("seq 100000 >tree/big; ln -s big tree/link; truncate -s 16M v; "
+		 "mke2fs -q -F -t ext4 -d tree v; truncate -s 16M w; "
+		 "mke2fs -q -F -t ext4 -b 4096 w");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

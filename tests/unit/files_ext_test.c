@@ -146,14 +146,14 @@ static void test_fields(void **state)
 	size_t len;
 
 	(void)state;
-	ext_must(
-		"rm -rf v x; truncate -s 8M v; mkdir x; seq 999 >x/a; mke2fs -q -F -t ext4 -b 1024 -d x v; "
-		"printf '%%s\\n' 'sif /a uid 70000' 'sif /a gid 131081' "
-		"'sif /a mtime 0x80000000' 'sif /a mtime_extra 0x1dcd6501' "
-		"'write x/a b' 'sif /b size 40000' 'fallocate /b 4 9' | debugfs -w -f - v; "
-		"b=$(debugfs -R 'bmap /b 5' v 2>/dev/null); test \"${b%% *}\" -gt 0; "
-		"head -c 1024 /dev/zero | tr '\\0' G | "
-		"dd of=v bs=1024 seek=${b%% *} conv=notrunc status=none");
+	ext_must("rm -rf v x; truncate -s 8M v; mkdir x; seq 999 >x/a; "
+		 "mke2fs -q -F -t ext4 -b 1024 -d x v; "
+		 "printf '%%s\\n' 'sif /a uid 70000' 'sif /a gid 131081' "
+		 "'sif /a mtime 0x80000000' 'sif /a mtime_extra 0x1dcd6501' "
+		 "'write x/a b' 'sif /b size 40000' 'fallocate /b 4 9' | debugfs -w -f - v; "
+		 "b=$(debugfs -R 'bmap /b 5' v 2>/dev/null); test \"${b%% *}\" -gt 0; "
+		 "head -c 1024 /dev/zero | tr '\\0' G | "
+		 "dd of=v bs=1024 seek=${b%% *} conv=notrunc status=none");
 	f = open_tree("v", &d);
 	assert_int_equal(files_stat(f, files_must_find(f, "/a"), &n, &e), 0);
 	assert_int_equal(n.uid, 70000);
