@@ -66,7 +66,7 @@ _imgtool() {
 	restore-set) words="--set-dir --out-raw --size --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --verify-after --new-guids --grow-last --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	restore-physical) words="--set-dir --device --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --free --only-changed --verify-after --new-guids --grow-last --undo-dir --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
 	clone) words="--from --to --sector-size --parallel --pipeline-depth --max-throughput --stall-timeout --on-read-error --read-retries --free --verify-after --new-guids --grow-last --undo-dir --yes-destroy --force --dry-run --auto-tune --json --quiet --log-file --verbose --help" ;;
-	mount) words="--in --set-dir --partition --offset --length --cache-size --read-ahead --mount-point --allow-other --json --quiet --log-file --verbose --help" ;;
+	mount) words="--in --set-dir --partition --offset --length --cache-size --read-ahead --mount-point --files --allow-other --json --quiet --log-file --verbose --help" ;;
 	serve-nbd) words="--in --set-dir --partition --offset --length --cache-size --read-ahead --host --port --pipe --cow --tls --tls-certificates --tls-psk --tls-verify-peer --json --quiet --log-file --verbose --help" ;;
 	serve-proxy) words="--in --set-dir --partition --offset --length --cache-size --read-ahead --host --port --pipe --max-clients --timeout --json --quiet --log-file --verbose --help" ;;
 	run) words="--dry-run --json --quiet --log-file --verbose --help" ;;

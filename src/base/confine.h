@@ -2,7 +2,8 @@
  * A function run in a process of its own that can hurt nobody (R13): for parsers of hostile input.
  * The child has one socket to its parent and a piece of shared memory, no files, no privileges, no
  * system calls but those that computing needs (seccomp), and limits on memory and CPU time. It is
- * forked, so it sees a copy of the parent's memory.
+ * forked, so it sees a copy of the parent's memory. The parent may have threads: glibc's memory
+ * functions, which the child needs, work after such a fork (those of the sanitizers may hang).
  *
  * A confined is used by one thread. The parent must treat all that comes from the child as hostile.
  */

@@ -32,6 +32,7 @@ static const luaL_Reg modules[] = {
 	{ "img.map", luaopen_img_map },
 	{ "img.fs", luaopen_img_fs },
 	{ "img.disk", luaopen_img_disk },
+	{ "img.files", luaopen_img_files },
 	{ "img.image", luaopen_img_image },
 	{ "img.pipeline", luaopen_img_pipeline },
 	{ "img.server", luaopen_img_server },

@@ -49,6 +49,7 @@ enum box_kind {
 	BOX_CACHE,
 	BOX_SERVER,
 	BOX_MOUNT,
+	BOX_FILES,
 	BOX_DISK_EDIT,
 	BOX_CHUNK,  /* a chunk's table, while it is turned into a Lua table */
 	BOX_HOLD,   /* nothing: keeps its parent's object alive */
@@ -105,7 +106,7 @@ struct box *box_memory(lua_State *L);
 struct box *box_new_device(lua_State *L);
 
 extern const struct box_class box_device, box_map, box_image, box_writer, box_job, box_lock;
-extern const struct box_class box_disk_edit, box_cache, box_server, box_mount;
+extern const struct box_class box_disk_edit, box_cache, box_server, box_mount, box_files;
 
 /* Push a table of class words with the number of objects that are open, zeros left out. */
 void box_push_counts(lua_State *L);
@@ -217,10 +218,12 @@ int luaopen_img_device(lua_State *L);
 int luaopen_img_map(lua_State *L);
 int luaopen_img_fs(lua_State *L);
 int luaopen_img_disk(lua_State *L);
+int luaopen_img_files(lua_State *L);
 int luaopen_img_image(lua_State *L);
 int luaopen_img_pipeline(lua_State *L);
 void mount_register(lua_State *L);
 int server_f_mount(lua_State *L);
+int server_f_mount_files(lua_State *L);
 int luaopen_img_server(lua_State *L);
 int luaopen_img_sys(lua_State *L);
 

@@ -1,4 +1,7 @@
-/* server.mount: devices as files (stub: lua/imgtool/meta/img_server.lua). */
+/*
+ * server.mount and mount_files: devices as files, and the files inside one (stub:
+ * lua/imgtool/meta/img_server.lua).
+ */
 #include <string.h>
 
 #include "base/mem.h"
@@ -79,6 +82,28 @@ int server_f_mount(lua_State *L)
 		return bind_fail(L, &e);
 	box_set(b, m);
 	box_adopt(L, b, 0, lua_gettop(L) - 1);
+	return 1;
+}
+
+int server_f_mount_files(lua_State *L)
+{
+	static const char *const names[] = { "allow_other", NULL };
+	const char *dir = arg_text(L, 1);
+	struct fuse_mount_options how;
+	struct fuse_mount *m = NULL;
+	struct opts o;
+	struct box *b;
+	struct err e;
+
+	lua_settop(L, 3);
+	o = opts_begin_optional(L, 3, names);
+	how.allow_other = opts_bool(&o, "allow_other", false);
+	box_check(L, 2, &box_files);
+	b = box_new(L, &box_mount, sizeof(*b));
+	if (serve_fuse_tree(dir, box_check(L, 2, &box_files)->obj, &how, &m, &e) < 0)
+		return bind_fail(L, &e);
+	box_set(b, m);
+	box_adopt(L, b, 0, 2);
 	return 1;
 }
 

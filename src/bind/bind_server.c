@@ -71,6 +71,7 @@ static int m_stats(lua_State *L)
 static const luaL_Reg functions[] = {
 	{ "proxy", f_proxy },
 	{ "mount", server_f_mount },
+	{ "mount_files", server_f_mount_files },
 	{ NULL, NULL },
 };
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "device/dev_ops.h"
 
@@ -186,39 +187,57 @@ static int serve_piece(int fd, const void *shared, struct message *m, uint8_t *p
 }
 
 /* 1: there is a message or the end; negative: silence for too long. */
-static int wait_message(int fd, int idle_ms, struct err *e)
+static int wait_message(int fd, const struct remote_limits *l, uint64_t *own_ns, struct err *e)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	int n;
+	uint64_t limit_ns = l->own_ms * NS_PER_MS, before = clock_ns();
+	int n, ms = l->idle_ms;
 
+	if (l->own_ms > 0 && *own_ns >= limit_ns)
+		return err_set(e, ERR_INTERNAL, 0, "no answer within %" PRIu64 " s",
+			l->own_ms / 1000);
+	if (l->own_ms > 0)
+		ms = (int)min_u64((uint64_t)ms, (limit_ns - *own_ns) / NS_PER_MS + 1);
 	do
-		n = poll(&p, 1, idle_ms);
+		n = poll(&p, 1, ms);
 	while (n < 0 && errno == EINTR);
+	*own_ns += clock_ns() - before;
 	if (n < 0)
 		return err_set(e, ERR_INTERNAL, errno, "wait for a confined process");
 	if (n == 0)
-		return err_set(e, ERR_INTERNAL, 0, "no sign of life for %d s", idle_ms / 1000);
+		return err_set(e, ERR_INTERNAL, 0, "no sign of life for %d s", ms / 1000);
 	return 1;
 }
 
-static int serve(int fd, void *shared, struct dev *d, int idle_ms, uint8_t *piece,
-	remote_piece_fn take, void *user, struct err *e)
+/* Who takes the pieces of a result. */
+struct taker {
+	remote_piece_fn take;
+	void *user;
+	uint8_t *piece; /* REMOTE_SHARED_BYTES that the child can't reach */
+};
+
+static int serve(int fd, void *shared, struct dev *d, const struct remote_limits *l,
+	const struct taker *t, struct err *e)
 {
+	uint64_t own_ns = 0, reads = 0;
 	struct message m;
 	int rc;
 
 	for (;;) {
-		rc = wait_message(fd, idle_ms, e);
+		rc = wait_message(fd, l, &own_ns, e);
 		if (rc > 0)
 			rc = receive(fd, &m, e);
 		if (rc == 0)
 			return err_set(e, ERR_INTERNAL, 0, "ended without a result");
 		if (rc < 0)
 			return rc;
-		if (m.type == MESSAGE_READ)
+		if (m.type == MESSAGE_READ && l->reads > 0 && ++reads > l->reads)
+			rc = err_set(e, ERR_INTERNAL, 0, "no answer within %" PRIu64 " reads",
+				l->reads);
+		else if (m.type == MESSAGE_READ)
 			rc = serve_read(fd, shared, d, &m, e);
 		else if (m.type == MESSAGE_RESULT)
-			rc = serve_piece(fd, shared, &m, piece, take, user, e);
+			rc = serve_piece(fd, shared, &m, t->piece, t->take, t->user, e);
 		else
 			rc = err_set(e, ERR_INTERNAL, 0, "a confined process sent message type %u",
 				m.type);
@@ -227,17 +246,22 @@ static int serve(int fd, void *shared, struct dev *d, int idle_ms, uint8_t *piec
 	}
 }
 
+static int serve_pieces(int fd, void *shared, struct dev *d, const struct remote_limits *l,
+	remote_piece_fn take, void *user, struct err *e)
+{
+	struct taker t = { take, user, malloc(REMOTE_SHARED_BYTES) };
+	int rc = t.piece != NULL ? serve(fd, shared, d, l, &t, e) : err_nomem(e);
+
+	free(t.piece);
+	return rc;
+}
+
 int remote_serve_pieces(int fd, void *shared, struct dev *d, int idle_ms, remote_piece_fn take,
 	void *user, struct err *e)
 {
-	uint8_t *piece = malloc(REMOTE_SHARED_BYTES);
-	int rc;
+	struct remote_limits l = { .idle_ms = idle_ms };
 
-	if (piece == NULL)
-		return err_nomem(e);
-	rc = serve(fd, shared, d, idle_ms, piece, take, user, e);
-	free(piece);
-	return rc;
+	return serve_pieces(fd, shared, d, &l, take, user, e);
 }
 
 struct result {
@@ -262,11 +286,11 @@ static int append(void *user, const uint8_t *piece, size_t len, struct err *e)
 	return 0;
 }
 
-int remote_serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle_ms,
+int remote_serve_within(int fd, void *shared, struct dev *d, const struct remote_limits *l,
 	uint8_t **result, size_t *len, struct err *e)
 {
-	struct result r = { .max = max_bytes };
-	int rc = remote_serve_pieces(fd, shared, d, idle_ms, append, &r, e);
+	struct result r = { .max = l->max_bytes };
+	int rc = serve_pieces(fd, shared, d, l, append, &r, e);
 
 	if (rc < 0) {
 		free(r.bytes);
@@ -275,4 +299,12 @@ int remote_serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle
 	*result = r.bytes;
 	*len = r.len;
 	return 0;
+}
+
+int remote_serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle_ms,
+	uint8_t **result, size_t *len, struct err *e)
+{
+	struct remote_limits l = { .max_bytes = max_bytes, .idle_ms = idle_ms };
+
+	return remote_serve_within(fd, shared, d, &l, result, len, e);
 }

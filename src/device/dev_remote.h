@@ -37,4 +37,16 @@ typedef int (*remote_piece_fn)(void *user, const uint8_t *piece, size_t len, str
 int remote_serve_pieces(int fd, void *shared, struct dev *d, int idle_ms, remote_piece_fn take,
 	void *user, struct err *e);
 
+/* What one answer may cost. */
+struct remote_limits {
+	size_t max_bytes; /* of the result */
+	int idle_ms;	  /* the longest silence */
+	uint64_t own_ms; /* of the child's own time: reads of the device are not counted; 0: none */
+	uint64_t reads;	 /* of the device; 0: none */
+};
+
+/* As remote_serve, within these limits. */
+int remote_serve_within(int fd, void *shared, struct dev *d, const struct remote_limits *l,
+	uint8_t **result, size_t *len, struct err *e);
+
 #endif

@@ -16,9 +16,10 @@
 #include "fs/fs_ext_int.h"
 #include "fs/fs_free_runs.h"
 #include "fs/fs_ops.h"
+#include "fs/fs_volume.h"
 
 /* Check the superblock, then let the library open what is on the device. */
-static int open_state(struct dev *d, ext2_filsys *out, struct err *e)
+static int open_state(struct dev *d, bool any_state, ext2_filsys *out, struct err *e)
 {
 	uint8_t super[EXT_SUPER_BYTES];
 	int rc;
@@ -28,6 +29,8 @@ static int open_state(struct dev *d, ext2_filsys *out, struct err *e)
 	rc = dev_read(d, EXT_SUPER_OFFSET, super, sizeof(super), e);
 	if (rc == 0)
 		rc = fs_ext_super_check(super, dev_size(d), e);
+	if (rc == 0 && !any_state)
+		rc = fs_ext_super_check_state(super, e);
 	if (rc == 0)
 		rc = ext2fs_io_open(d, out, e);
 	return rc;
@@ -48,23 +51,31 @@ static int check_same_shape(ext2_filsys a, ext2_filsys b, struct err *e)
 	return err_set(e, ERR_FORMAT, 0, "the journal holds a change of size");
 }
 
+/* The second state, when there is one. */
+static int open_replayed(struct ext_volume *v, struct err *e)
+{
+	int rc = 0;
+
+	if (ext2fs_has_feature_journal(v->disk->super))
+		rc = fs_ext_journal_read(v->dev, v->disk, &v->journal, e);
+	if (rc < 0 || v->journal.write_count == 0)
+		return rc;
+	rc = fs_ext_overlay_open(v->dev, &v->journal, v->disk->blocksize, &v->overlay, e);
+	if (rc == 0)
+		rc = open_state(v->overlay, v->any_state, &v->replayed, e);
+	if (rc < 0)
+		return err_prefix(e, "after replay of the journal");
+	return check_same_shape(v->disk, v->replayed, e);
+}
+
 int fs_ext_open(struct ext_volume *v, struct dev *d, struct err *e)
 {
 	int rc;
 
 	memset(v, 0, sizeof(*v));
 	v->dev = d;
-	rc = open_state(v->dev, &v->disk, e);
-	if (rc == 0 && ext2fs_has_feature_journal(v->disk->super))
-		rc = fs_ext_journal_read(v->dev, v->disk, &v->journal, e);
-	if (rc < 0 || v->journal.write_count == 0)
-		return rc;
-	rc = fs_ext_overlay_open(v->dev, &v->journal, v->disk->blocksize, &v->overlay, e);
-	if (rc == 0)
-		rc = open_state(v->overlay, &v->replayed, e);
-	if (rc < 0)
-		return err_prefix(e, "after replay of the journal");
-	return check_same_shape(v->disk, v->replayed, e);
+	rc = open_state(v->dev, v->any_state, &v->disk, e);
+	return rc == 0 ? open_replayed(v, e) : rc;
 }
 
 void fs_ext_close(struct ext_volume *v)
@@ -139,6 +150,59 @@ static int ext_map(struct dev *d, struct map *m, struct fs_report *r, struct err
 		describe(&v, coarse, r);
 	fs_ext_close(&v);
 	return rc;
+}
+
+/* ---- For those who read files --------------------------------------------------------------- */
+
+struct fs_ext_volume {
+	struct ext_volume v;
+};
+
+int fs_ext_volume_open(struct dev *d, struct fs_ext_volume **out, char *note, struct err *e)
+{
+	struct fs_ext_volume *x = calloc(1, sizeof(*x));
+	struct err why = { 0 };
+	int rc;
+
+	note[0] = '\0';
+	if (x == NULL)
+		return err_nomem(e);
+	x->v.dev = d;
+	x->v.any_state = true;
+	rc = open_state(d, true, &x->v.disk, e);
+	if (rc < 0) {
+		fs_ext_volume_close(x);
+		return rc;
+	}
+	if (ext2fs_has_feature_journal_needs_recovery(x->v.disk->super) &&
+		open_replayed(&x->v, &why) < 0) {
+		ext2fs_io_close(x->v.replayed);
+		x->v.replayed = NULL;
+		snprintf(note, FS_VOLUME_NOTE_BYTES, "the journal is not replayed: %.200s",
+			why.msg);
+	} else if (x->v.disk->super->s_state & EXT2_ERROR_FS) {
+		snprintf(note, FS_VOLUME_NOTE_BYTES, "the file system is marked as having errors");
+	}
+	*out = x;
+	return 0;
+}
+
+void fs_ext_volume_close(struct fs_ext_volume *v)
+{
+	if (v == NULL)
+		return;
+	fs_ext_close(&v->v);
+	free(v);
+}
+
+ext2_filsys fs_ext_volume_fs(const struct fs_ext_volume *v)
+{
+	return v->v.replayed != NULL ? v->v.replayed : v->v.disk;
+}
+
+struct dev *fs_ext_volume_dev(const struct fs_ext_volume *v)
+{
+	return v->v.replayed != NULL ? v->v.overlay : v->v.dev;
 }
 
 static const char *const types[] = { "ext2", "ext3", "ext4", "ext4dev", NULL };

@@ -17,10 +17,13 @@
 
 /*
  * Check a superblock (EXT_SUPER_BYTES) so far that libext2fs can be given it: known features only,
- * every size within its limits and fitting the others, inside a device of `size` bytes, clean or
- * with a journal that makes it so. Refuses with the field's name.
+ * every size within its limits and fitting the others, inside a device of `size` bytes. Refuses
+ * with the field's name.
  */
 int fs_ext_super_check(const uint8_t *super, uint64_t size, struct err *e);
+
+/* Check that it is clean, or has a journal that makes it so. */
+int fs_ext_super_check_state(const uint8_t *super, struct err *e);
 
 /* Blocks of the journal file that lie together, in the order of the file. */
 struct ext_run {
@@ -85,6 +88,7 @@ int fs_ext_groups_map(ext2_filsys fs, ext2_filsys before, struct map *m, uint64_
 /* A file system and what its journal makes of it. */
 struct ext_volume {
 	struct dev *dev;
+	bool any_state;	  /* also one marked as having errors, or not cleanly unmounted */
 	ext2_filsys disk; /* as it is */
 	struct ext_journal journal;
 	struct dev *overlay;

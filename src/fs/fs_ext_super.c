@@ -210,8 +210,9 @@ static int check_groups(const struct fields *f, uint64_t size, struct err *e)
 }
 
 /* Clean, or dirty with a journal in the same file system. */
-static int check_state(const uint8_t *super, const struct fields *f, struct err *e)
+int fs_ext_super_check_state(const uint8_t *super, struct err *e)
 {
+	uint32_t compat = get_le32(super + 0x5c), incompat = get_le32(super + 0x60);
 	uint16_t state = get_le16(super + 0x3a);
 	uint32_t journal_inode = get_le32(super + 0xe0);
 	uint32_t journal_device = get_le32(super + 0xe4);
@@ -221,8 +222,8 @@ static int check_state(const uint8_t *super, const struct fields *f, struct err 
 	if (!(state & STATE_VALID))
 		return err_set(e, ERR_FORMAT, 0,
 			"not cleanly unmounted, and no journal makes up for it");
-	if (!(f->compat & EXT3_FEATURE_COMPAT_HAS_JOURNAL)) {
-		if (f->incompat & EXT3_FEATURE_INCOMPAT_RECOVER)
+	if (!(compat & EXT3_FEATURE_COMPAT_HAS_JOURNAL)) {
+		if (incompat & EXT3_FEATURE_INCOMPAT_RECOVER)
 			return err_set(e, ERR_FORMAT, 0, "needs recovery, but has no journal");
 		return 0;
 	}
@@ -245,7 +246,5 @@ int fs_ext_super_check(const uint8_t *super, uint64_t size, struct err *e)
 		rc = check_units(&f, e);
 	if (rc == 0)
 		rc = check_groups(&f, size, e);
-	if (rc == 0)
-		rc = check_state(super, &f, e);
 	return rc;
 }

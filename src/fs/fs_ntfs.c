@@ -53,6 +53,7 @@
 
 #include "base/mem.h"
 #include "fs/fs_ntfs_int.h"
+#include "fs/fs_volume.h"
 
 /* $Boot: the boot sector and the boot code ([NTFS] "$Boot"). */
 #define BOOT_FILE_BYTES 8192
@@ -313,7 +314,8 @@ static int map_volume(struct fs_ntfs *v, struct map *m, struct fs_report *r, str
 	return rc;
 }
 
-int fs_ntfs_open(struct fs_ntfs *v, struct dev *d, struct fs_report *r, struct err *e)
+/* Check the boot sector, and let the library open what it describes. */
+static int open_checked(struct fs_ntfs *v, struct dev *d, struct err *e)
 {
 	uint8_t boot[NTFS_BOOT_BYTES];
 	int rc;
@@ -323,13 +325,15 @@ int fs_ntfs_open(struct fs_ntfs *v, struct dev *d, struct fs_report *r, struct e
 	rc = dev_read(d, 0, boot, sizeof(boot), e);
 	if (rc == 0)
 		rc = fs_ntfs_boot_decode(boot, sizeof(boot), dev_size(d), &v->boot, e);
-	if (rc < 0)
-		return rc;
+	return rc == 0 ? ntfs_io_open(d, &v->io, e) : rc;
+}
+
+int fs_ntfs_open(struct fs_ntfs *v, struct dev *d, struct fs_report *r, struct err *e)
+{
+	int rc = open_checked(v, d, e);
+
 	r->block_bytes = v->boot.cluster_bytes;
-	rc = ntfs_io_open(d, &v->io, e);
-	if (rc == 0)
-		rc = check_state(v, r, e);
-	return rc;
+	return rc == 0 ? check_state(v, r, e) : rc;
 }
 
 void fs_ntfs_close(struct fs_ntfs *v)
@@ -346,6 +350,42 @@ static int ntfs_map(struct dev *d, struct map *m, struct fs_report *r, struct er
 		rc = map_volume(&v, m, r, e);
 	fs_ntfs_close(&v);
 	return rc;
+}
+
+/* ---- For those who read files --------------------------------------------------------------- */
+
+/* A journal that should be replayed, or can't be judged, is a remark: who reads takes what is. */
+static int note_state(struct fs_ntfs *v, struct fs_report *r, struct err *e)
+{
+	int rc = check_volume(v, r, e);
+
+	if (rc < 0)
+		return rc;
+	check_hibernation(v, r, NULL);
+	if (check_journal(v, r, NULL) < 0)
+		fs_add_note(r, "what was changed last may be missing or wrong");
+	/* As ntfs_io_open left it: names are compared as they are. */
+	NVolSetCaseSensitive(ntfs_io_volume(v->io));
+	return 0;
+}
+
+int fs_ntfs_volume_open(struct dev *d, struct ntfs_io **out, char *note, struct err *e)
+{
+	struct fs_ntfs v;
+	struct fs_report r = { 0 };
+	int rc = open_checked(&v, d, e);
+
+	if (rc == 0) {
+		ntfs_io_begin(v.io, NTFS_IO_METADATA_READS);
+		rc = note_state(&v, &r, e);
+	}
+	if (rc < 0) {
+		ntfs_io_close(v.io);
+		return rc;
+	}
+	snprintf(note, FS_VOLUME_NOTE_BYTES, "%s", r.note);
+	*out = v.io;
+	return 0;
 }
 
 static const char *const types[] = { "ntfs", NULL };

@@ -1,12 +1,14 @@
 /*
  * Devices as files of a mounted directory (FUSE), read-only: for loop devices, ntfs-3g and whatever
- * else takes the file of an image. The mount has threads of its own; the caller starts it, asks how
- * it is, and closes it. All functions but fuse_mount_close may be called from any thread.
+ * else takes the file of an image; or the files inside a volume. The mount has threads of its own;
+ * the caller starts it, asks how it is, and closes it. All functions but fuse_mount_close may be
+ * called from any thread.
  */
 #ifndef SERVER_SERVE_FUSE_H
 #define SERVER_SERVE_FUSE_H
 
 #include "device/dev.h"
+#include "files/files.h"
 
 struct fuse_mount;
 
@@ -20,7 +22,7 @@ struct fuse_mount_options {
 };
 
 struct fuse_mount_stats {
-	uint64_t requests; /* reads */
+	uint64_t requests; /* reads; of a tree, whatever its parser is asked */
 	uint64_t failures; /* of those, answered with EIO */
 	uint64_t bytes;
 };
@@ -28,6 +30,10 @@ struct fuse_mount_stats {
 /* Mount on `dir`, an existing directory. The list and its names are copied. */
 int serve_fuse(const char *dir, const struct fuse_file *files, size_t count,
 	const struct fuse_mount_options *o, struct fuse_mount **out, struct err *e);
+
+/* A file tree (files/files.h, of the kind for many threads), which must outlive the mount. */
+int serve_fuse_tree(const char *dir, struct files *files, const struct fuse_mount_options *o,
+	struct fuse_mount **out, struct err *e);
 
 /* False when it was unmounted from outside. */
 bool fuse_mount_running(struct fuse_mount *m);

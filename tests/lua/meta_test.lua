@@ -1,6 +1,6 @@
 -- The stubs in lua/imgtool/meta/ are the only manual of the C modules: they name every function and
 -- method that there is, and none that there is not.
-local names = { 'device', 'map', 'fs', 'disk', 'image', 'pipeline', 'server', 'sys' }
+local names = { 'device', 'map', 'fs', 'disk', 'files', 'image', 'pipeline', 'server', 'sys' }
 
 local function read_file(path)
   local file <close> = assert(io.open(path))

@@ -3,19 +3,23 @@ local cli = require 'imgtool.util.cli'
 local device = require 'img.device'
 local disk = require 'img.disk'
 local fail = require 'imgtool.util.fail'
+local file_tree = require 'img.files'
 local json = require 'imgtool.util.json'
 local server = require 'img.server'
 local serving = require 'imgtool.job.serving'
+local sys = require 'img.sys'
 local view = require 'imgtool.job.view'
 
 local M = {
   name = 'mount',
-  summary = 'Show an image as files: disk.img, partition-N.img, info.json',
+  summary = 'Show an image as files: disk.img, partition-N.img, info.json; or the files in it',
 }
 
 M.args = view.arguments {
   { name = 'dir_operand', field_name = 'dir', operand = 'DIR', doc = 'Where: an empty directory.' },
   { name = 'dir', option = '--mount-point', argname = 'DIR', doc = 'The same as DIR.' },
+  { name = 'files', flag = '--files',
+    doc = 'Mount the files inside a volume (ext2, ext3, ext4, NTFS) instead.' },
   { name = 'allow_other', flag = '--allow-other',
     doc = 'Other users may look in too (as a user: when /etc/fuse.conf allows it).' },
   cli.json, cli.quiet, cli.log_file,
@@ -55,9 +59,37 @@ local function start(values, dev, what)
   return fail.try(server.mount(values.dir, files, { allow_other = values.allow_other }))
 end
 
+-- A disk has no files, its partitions have; nil when it is none.
+local function say_partitions(dev, what)
+  local found = disk.read(dev)
+  local listed = {}
+  for _, part in ipairs(found and found.partitions or {}) do
+    if not part.container then
+      listed[#listed + 1] = ('%d %s'):format(part.index, part.name):match('^(.-)%s*$')
+    end
+  end
+  if #listed == 0 then return nil end
+  return ('%s is a disk: --files needs one of its partitions, by --partition: %s'):format(
+    what.what, table.concat(listed, '; '))
+end
+
+-- The mount of the files inside, which keeps the tree.
+local function start_files(values, dev, what, report)
+  local tree <close>, message, code = file_tree.open(dev)
+  if not tree then
+    local hint = code == sys.codes.format and say_partitions(dev, what)
+    if hint then fail.raise('usage', '%s', hint) end
+    fail.throw(('%s: %s'):format(what.what, message), code)
+  end
+  local note = tree:info().note
+  if note ~= '' then report:warn(('%s: %s'):format(what.what, note)) end
+  return fail.try(server.mount_files(values.dir, tree, { allow_other = values.allow_other }))
+end
+
 function M.run(values, report)
+  local starter = values.files and start_files or start
   return fail.catch(serving.run, values, report, function(dev, what)
-    return start(values, dev, what), values.dir
+    return starter(values, dev, what, report), values.dir
   end)
 end
 

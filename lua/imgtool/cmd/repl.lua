@@ -14,7 +14,7 @@ local M = {
 }
 
 local MODULES = {
-  device = 'img.device', map = 'img.map', fs = 'img.fs', image = 'img.image',
+  device = 'img.device', map = 'img.map', fs = 'img.fs', files = 'img.files', image = 'img.image',
   pipeline = 'img.pipeline', sys = 'img.sys', job = 'imgtool.job', json = 'imgtool.util.json',
 }
 

@@ -34,6 +34,13 @@ function Server:close() end
 ---@return img.Mount?, string?, integer?
 function server.mount(dir, files, options) end
 
+---Mount the files inside a volume, read-only; the tree is kept.
+---@param dir string an existing directory
+---@param files img.Files
+---@param options? {allow_other: boolean?}
+---@return img.Mount?, string?, integer?
+function server.mount_files(dir, files, options) end
+
 ---False when it was unmounted from outside.
 ---@return boolean
 function Mount:running() end
