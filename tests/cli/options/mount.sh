@@ -24,3 +24,6 @@ opt_allow_other() {
 	chmod 755 "$(dirname "$TMP")" "$TMP" "$TMP/w" "$W"
 	with_server others_look "$IMG" "${PLACE[@]}" --allow-other >/dev/null
 }
+# The tree inside, not the volume's file.
+tree_of() { ls "$W/mnt" | grep -q '^lost+found$'; }
+opt_files() { with_server tree_of "$FS_IMG" "${PLACE[@]}" --files >/dev/null; }
