@@ -120,6 +120,9 @@ run_one() (
 	"$2" >"$W/function.out"
 	status=$?
 	if [ -e "$W/cannot" ]; then status=77; fi
+	if [ $status -ne 0 ] && [ "$IMGTOOL" = "$REAL_IMGTOOL" ] && [ -s "$W/err" ]; then
+		echo "# $CMD, $2:" && head -n 20 "$W/err"
+	fi >&2
 	rm -rf --one-file-system "$W"
 	exit $status
 )
