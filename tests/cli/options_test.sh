@@ -2,7 +2,8 @@
 # are; tests/cli/options/COMMAND.sh has a function for each: opt_chunk_size for --chunk-size, which
 # succeeds when the option does what it says. Each function runs twice: as it is, and with an
 # imgtool that is not told the option, as if it did nothing. Then the function must fail. An option
-# without a function fails the test, and so does a function without its option.
+# without a function fails the test, and so does a function without its option. Functions of many
+# commands are in common.sh; of some in making.sh, serving.sh, failing.sh.
 #
 # A function has: t ARGUMENT... (imgtool; stderr in $W/err), W (a directory of its own), CMD, and
 # the sources below. Where it can't run here it returns 77, or something in it calls `cannot`.
@@ -119,6 +120,9 @@ run_one() (
 	"$2" >"$W/function.out"
 	status=$?
 	if [ -e "$W/cannot" ]; then status=77; fi
+	if [ $status -ne 0 ] && [ "$IMGTOOL" = "$REAL_IMGTOOL" ] && [ -s "$W/err" ]; then
+		echo "# $CMD, $2:" && head -n 20 "$W/err"
+	fi >&2
 	rm -rf --one-file-system "$W"
 	exit $status
 )

@@ -13,6 +13,12 @@ serve() {
 	address=$(events serving <"$TMP/served" | jq -r .address)
 }
 
+# nbdkit_loads_plugin IMGTOOL: not one that was built with a sanitizer, whose runtime has to be the
+# first library of a program.
+nbdkit_loads_plugin() {
+	! ldd "$(dirname "$1")/nbdkit-imgtool-plugin.so" | grep -Eq 'lib[at]san'
+}
+
 # find_block IMAGE: a data block of its first chunk: where it is in the source ($block, $length) and
 # in the file ($at).
 find_block() {

@@ -3,6 +3,7 @@
 . "$TESTS_DIR/cli/fixture.sh"
 . "$TESTS_DIR/cli/serve_fixture.sh"
 requires mkfs.ext4 zstd jq nbdkit nbdinfo nbdcopy qemu-img sfdisk openssl
+nbdkit_loads_plugin "$IMGTOOL" || skip 'nbdkit does not load a plugin with a sanitizer'
 
 plugin=$(dirname "$IMGTOOL")/nbdkit-imgtool-plugin.so
 if ldd "$plugin" | grep -Eq 'lib(asan|tsan|ubsan)'; then

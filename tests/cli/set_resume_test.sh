@@ -144,9 +144,14 @@ head -c 2M /dev/urandom >"$TMP/swapfile"
 mkswap -q "$TMP/swapfile" 2>/dev/null
 debugfs -w -R "write $TMP/swapfile swapfile" "$TMP/rules.img?offset=1048576" >/dev/null 2>&1
 # shellcheck disable=SC2086
-"$IMGTOOL" backup-disk -q $USED --exclude swap "$TMP/rules.img" "$TMP/rules"
+"$IMGTOOL" backup-disk $USED --exclude swap "$TMP/rules.img" "$TMP/rules" >/dev/null \
+	2>"$TMP/run.err"
 check_eq "$(info_of "$TMP/rules/part-1.img.zst" '.head.exclude.bytes > 1900000')" true \
 	'a set with a content rule'
+none="'swap' finds no file .ntfs."
+check_eq "$(grep -c "$none" "$TMP/run.err")" 1 'what it does not find is said once'
+check '--dry-run' "$IMGTOOL" backup-disk --dry-run --exclude swap "$TMP/rules.img" "$TMP/none"
+check_eq "$(grep -c "$none" "$TMP/err")" 1 'and so in a dry run'
 for part in 1 2; do
 	rm -rf "$set"
 	# shellcheck disable=SC2086

@@ -6,7 +6,8 @@ failing() {
 	local server status=0
 	[ "$(id -u)" -eq 0 ] && [ -c /dev/fuse ] || cannot || return
 	mkdir -p "$W/failing"
-	timeout -k 1 20 "$REAL_IMGTOOL" mount -q "$BAD_DISK_IMG" "$W/failing" >"$W/mount.err" 2>&1 &
+	timeout --foreground -k 1 20 "$REAL_IMGTOOL" mount -q "$BAD_DISK_IMG" "$W/failing" \
+		>"$W/mount.err" 2>&1 &
 	server=$!
 	until [ -e "$W/failing/disk.img" ] || ! kill -0 $server 2>/dev/null; do sleep 0.05; done
 	"$@" || status=$?

@@ -1,7 +1,11 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 . "$OPTIONS/serving.sh"
+. "$TESTS_DIR/cli/serve_fixture.sh"
 
-can_serve() { command -v nbdkit && command -v nbdcopy && command -v nbdinfo; } >/dev/null
+can_serve() {
+	command -v nbdkit >/dev/null && command -v nbdcopy >/dev/null &&
+		command -v nbdinfo >/dev/null && nbdkit_loads_plugin "$REAL_IMGTOOL"
+}
 PLACE=(--pipe "$W/socket")
 PORT=$((21000 + BASHPID % 9000))
 uri="nbd+unix:///?socket=$W/socket"

@@ -7,7 +7,8 @@ running() { grep -qs "$1" "$W/served" "$W/log" || ! kill -0 $server 2>/dev/null;
 # start ARGUMENT...: $server is its process, and $address what it says
 start() {
 	can_serve || cannot || return
-	timeout -k 1 20 "$IMGTOOL" $CMD "$@" >"$W/served" 2>"$W/err" </dev/null &
+	# In the foreground: else its group gets each signal, too, and the second one is not polite.
+	timeout --foreground -k 1 20 "$IMGTOOL" $CMD "$@" >"$W/served" 2>"$W/err" </dev/null &
 	server=$!
 	wait_until running serving
 	address=$(events serving 2>/dev/null <"$W/served" | jq -r .address) || true
