@@ -25,5 +25,5 @@ opt_allow_other() {
 	with_server others_look "$IMG" "${PLACE[@]}" --allow-other >/dev/null
 }
 # The tree inside, not the volume's file.
-tree_of() { ls "$W/mnt" | grep -q '^lost+found$'; }
+tree_of() { [ -d "$W/mnt/lost+found" ]; }
 opt_files() { with_server tree_of "$FS_IMG" "${PLACE[@]}" --files >/dev/null; }
