@@ -203,15 +203,18 @@ static uint64_t plan_ahead(struct image_dev *d, uint64_t off, size_t len, uint64
 {
 	uint64_t to = 0;
 	struct stream *s;
+	bool goes_on;
 
 	pthread_mutex_lock(&d->lock);
 	s = stream_of(d, off);
+	/* One long read alone says nothing about what comes after it. */
+	goes_on = s->run > 0;
 	s->used = ++d->clock;
 	s->run += len;
 	s->end = max_u64(s->end, off + len);
 	*from = max_u64(s->ahead, s->end);
 	/* By half a window at a time: each look at the tables is worth several blocks. */
-	if (s->run >= STREAM_RUN_BYTES && *from < s->end + AHEAD_BYTES / 2) {
+	if (goes_on && s->run >= STREAM_RUN_BYTES && *from < s->end + AHEAD_BYTES / 2) {
 		to = min_u64(s->end + AHEAD_BYTES, d->dev.info.size_bytes);
 		s->ahead = to;
 	}
