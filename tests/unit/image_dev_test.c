@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "format/block_cache.h"
 #include "format_helper.h"
 
 struct opened {
@@ -207,6 +208,42 @@ static void test_damaged_block(void **state)
 	close_all(&o);
 }
 
+/* What is unpacked ahead, or waits for it, is counted by the cache at once. */
+static uint64_t cached_bytes(struct block_cache *k)
+{
+	struct block_stats s;
+
+	block_cache_stats(k, &s);
+	return s.bytes;
+}
+
+/* One long read says nothing about what comes after it; one that goes on from there does. */
+static void test_ahead(void **state)
+{
+	const size_t len = 33 * 4096;
+	struct block_cache *k;
+	struct opened o;
+	uint8_t *p = malloc(len);
+	struct err e;
+
+	(void)state;
+	assert_non_null(p);
+	format_source_plain(&o.s, 128 * 4096, 4096, 64 * 4096, ENTRY_DATA);
+	o.file = format_write_log(&o.s, NULL);
+	assert_fine(image_open(o.file, &o.image, &e), &e);
+	assert_fine(block_cache_new(1 << 20, 1, &k, &e), &e);
+	assert_fine(image_dev_cached(o.image, k, &o.dev, &e), &e);
+	assert_fine(dev_read(o.dev, 0, p, len, &e), &e);
+	assert_memory_equal(p, o.s.bytes, len);
+	assert_int_equal(cached_bytes(k), 0);
+	assert_fine(dev_read(o.dev, len, p, 4096, &e), &e);
+	assert_memory_equal(p, o.s.bytes + len, 4096);
+	assert_true(cached_bytes(k) > 0);
+	block_cache_unref(k);
+	free(p);
+	close_all(&o);
+}
+
 /* ---- Threads ---- */
 
 struct reader {
@@ -294,6 +331,7 @@ int main(void)
 		cmocka_unit_test(test_no_thrashing),
 		cmocka_unit_test(test_cache_size),
 		cmocka_unit_test(test_damaged_block),
+		cmocka_unit_test(test_ahead),
 		cmocka_unit_test(test_threads),
 	};
 
