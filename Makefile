@@ -34,7 +34,7 @@ endif
 
 # Dependencies: looked for once. The targets that only start another make do without them.
 WITHOUT_DEPS := help clean quickstart check check-root check-asan check-ubsan check-tsan \
-	check-valgrind docs fuzz bench lint lint-% format tidy uninstall FORCE
+	check-valgrind soak docs fuzz bench lint lint-% format tidy uninstall FORCE
 ifneq ($(filter-out $(WITHOUT_DEPS),$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/deps.mk
 endif
@@ -202,6 +202,10 @@ check-asan: ## C and CLI tests under AddressSanitizer, LeakSanitizer and UBSan
 		$(MAKE) run-tests BUILD=$(BUILD)/asan SAN=address,undefined CFLAGS='-O1 -g' \
 		KINDS='CLI UNIT FUZZ' MAKE_TARGET=check-asan TEST_TIMEOUT=600
 
+SOAK_SECONDS ?= 120
+soak: ## the servers under load, SOAK_SECONDS=120 each, under AddressSanitizer and UBSan
+	@SOAK_SECONDS=$(SOAK_SECONDS) $(MAKE) check-asan T=cli/soak
+
 check-ubsan: ## C and CLI tests under UBSan alone
 	@scripts/setup --soft test
 	@UBSAN_OPTIONS=$(SAN_OPTIONS):print_stacktrace=1 \
@@ -299,7 +303,7 @@ help: ## this list
 
 FORCE:
 .PHONY: all bench check check-asan check-root check-tsan check-ubsan check-valgrind clean docs \
-	format fuzz help install lint $(LINTS) quickstart run-fuzz run-tests run-tidy test-programs \
+	format fuzz help install lint $(LINTS) quickstart run-fuzz run-tests run-tidy soak test-programs \
 	tidy uninstall FORCE
 .SECONDARY:
 
