@@ -20,15 +20,16 @@ flip "$img" $((at + 100)) # reads of this block must fail, and no others
 # soak PROTOCOL ADDRESS
 soak() {
 	local memory
-	check "$1: every read of 16 clients is right, or fails as it must" python3 \
-		"$TESTS_DIR/cli/soak_client.py" "$1" "$2" "$raw" 16 "$SOAK_SECONDS" "$block" "$length"
+	check "$1: every read of 16 clients is right, or fails as it must" \
+		python3 "$TESTS_DIR/cli/soak_client.py" "$1" "$2" "$raw" 16 "$SOAK_SECONDS" \
+		"$block" "$length"
 	echo "# $1: reads, and those of the damaged block: $(cat "$TMP/out")"
 	check_grep '^[0-9]+ [1-9]' "$TMP/out" 'also reads of the damaged block were among them'
 	memory=$(awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$server/status")
 	echo "# $1: $memory MiB resident"
 	if [ "$1" = nbd ] && [ -n "$runtime" ]; then
-		# nbdkit 1.32 under this runtime hangs in its exit after bad requests, with its own plugins
-		# too: in p11-kit's freelocale.
+		# nbdkit 1.32 under this runtime hangs in its exit after bad requests, with plugins
+		# of its own too: in p11-kit's freelocale.
 		kill -KILL "$server"
 	else
 		stop_server
@@ -43,8 +44,8 @@ serve serve-proxy "$img" --pipe "$TMP/proxy" --max-clients 100 "${options[@]}"
 soak proxy "$TMP/proxy"
 
 if command -v nbdkit >/dev/null; then
-	# Not by serve-nbd, which hands on no environment: the runtime of a sanitizer has to be the first
-	# library of nbdkit. What nbdkit itself leaves behind at its end is not our leak.
+	# Not by serve-nbd, which hands on no environment: the runtime of a sanitizer has to be the
+	# first library of nbdkit. What nbdkit itself leaves behind at its end is not our leak.
 	plugin=$(dirname "$IMGTOOL")/nbdkit-imgtool-plugin.so
 	runtime=$(ldd "$plugin" | awk '/lib[at]san/ { print $3 }')
 	LD_PRELOAD=$runtime ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 \
@@ -61,9 +62,10 @@ fi
 mkdir "$TMP/mnt"
 if [ ! -w /dev/fuse ]; then
 	skip_case 'file' 'no access to /dev/fuse'
-elif ldd "$IMGTOOL" | grep -q libtsan; then
+elif [[ $(ldd "$IMGTOOL") == *libtsan* ]]; then
 	skip_case 'file' 'ThreadSanitizer does not know pthread_clockjoin_np'
 else
+	cleanup eval 'fusermount3 -uqz "$TMP/mnt" || true' # should the server die
 	serve mount "$img" "$TMP/mnt" "${options[@]}"
 	soak file "$TMP/mnt/disk.img"
 fi
