@@ -31,6 +31,8 @@ int block_level_max(void);
 struct unpacker;
 int unpacker_new(struct unpacker **out, struct err *e);
 void unpacker_free(struct unpacker *u);
+/* For who checks a hash of the plain bytes anyway: zstd's own checksum is not computed any more. */
+void unpacker_skip_checksum(struct unpacker *u);
 /* Decompress exactly one frame of exactly len plain bytes; anything else is ERR_DAMAGED. */
 int unpacker_unpack(struct unpacker *u, const void *frame, size_t stored, void *dst, size_t len,
 	struct err *e);

@@ -88,6 +88,12 @@ int dev_read(struct dev *d, uint64_t off, void *buf, size_t len, struct err *e);
 int dev_write(struct dev *d, uint64_t off, const void *buf, size_t len, struct err *e);
 
 /*
+ * A hint: the range will be read soon. The system may begin to read it while the caller does
+ * something else; nothing is waited for, and nothing can fail. Of no use with DEV_DIRECT.
+ */
+void dev_will_read(struct dev *d, uint64_t off, uint64_t len);
+
+/*
  * Make what was written durable. When `metadata` is false the size and times may be left to later
  * unless needed to read the data back (fdatasync).
  */

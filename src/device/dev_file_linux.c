@@ -228,6 +228,15 @@ const struct dev_ops dev_block_ops = {
 	.close = file_close,
 };
 
+void dev_will_read(struct dev *d, uint64_t off, uint64_t len)
+{
+	uint64_t base;
+	int fd = dev_fd(d, &base);
+
+	if (fd >= 0)
+		posix_fadvise(fd, (off_t)(base + off), (off_t)len, POSIX_FADV_WILLNEED);
+}
+
 bool dev_file_exclusive(const struct dev *d)
 {
 	return d->ops == &dev_block_ops && file_of(d)->exclusive;

@@ -5,12 +5,14 @@
     proxy_client.py ADDRESS info
     proxy_client.py ADDRESS read OFFSET LENGTH              the answer's errno and length; bytes on stdout
     proxy_client.py ADDRESS stream STEP                     read all of it in order
+    proxy_client.py ADDRESS load CLIENTS BYTES SECONDS      random reads of so many bytes; reads a second
     proxy_client.py ADDRESS raw HEX                         send these bytes; print what comes, in hex
     proxy_client.py ADDRESS crowd N                         connect N times; print how many are served
     proxy_client.py ADDRESS silent [HEX]                    seconds until the server hangs up
 
 ADDRESS is HOST:PORT or the path of a Unix socket.
 """
+import os
 import random
 import socket
 import struct
@@ -93,6 +95,40 @@ def stream(address, step):
                 sys.exit(f"error at {offset}")
 
 
+def load_one(address, step, until, report):
+    """Aligned reads by one process, into one buffer: as little work as Python can make of it."""
+    answer = memoryview(bytearray(16 + step))
+    count = 0
+    with connect(address) as s:
+        blocks = info(s)[0] // step
+        while time.monotonic() < until:
+            s.sendall(struct.pack("<3Q", READ, random.randrange(blocks) * step, step))
+            got = 0
+            while got < len(answer):
+                got += s.recv_into(answer[got:])
+            if answer[:8] != bytes(8):
+                sys.exit("a read failed")
+            count += 1
+    report.write(f"{count}\n")
+
+
+def load(address, clients, step, seconds):
+    start = time.monotonic()
+    counts, report = os.pipe()
+    for _ in range(clients):
+        if os.fork() == 0:
+            random.seed()
+            with os.fdopen(report, "w") as f:
+                load_one(address, step, start + seconds, f)
+            os._exit(0)
+    os.close(report)
+    with os.fdopen(counts) as f:
+        found = [int(line) for line in f]
+    if len(found) != clients:
+        sys.exit("a client failed")
+    print(f"{sum(found) / (time.monotonic() - start):.0f}")
+
+
 def talk(address, text):
     with connect(address) as s:
         s.sendall(bytes.fromhex(text))
@@ -138,6 +174,8 @@ def main():
         sys.stdout.buffer.write(data)
     elif what == "stream":
         stream(address, int(rest[0]))
+    elif what == "load":
+        load(address, int(rest[0]), int(rest[1]), float(rest[2]))
     elif what == "raw":
         talk(address, rest[0])
     elif what == "crowd":

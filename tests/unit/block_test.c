@@ -340,6 +340,27 @@ static void test_flipped_bits(void **state)
 	free(frame);
 }
 
+/* Of a frame whose last four bytes, zstd's checksum, are others, all bytes come out. */
+static void test_skipped_checksum(void **state)
+{
+	const size_t len = 3000;
+	size_t stored;
+	uint8_t *frame = pack_fresh(3, mixed, len, &stored), plain[3000];
+	struct unpacker *u;
+	struct err e;
+
+	(void)state;
+	assert_fine(unpacker_new(&u, &e), &e);
+	frame[stored - 1] ^= 1;
+	assert_error(unpacker_unpack(u, frame, stored, plain, len, &e), ERR_DAMAGED, &e,
+		"checksum");
+	unpacker_skip_checksum(u);
+	assert_fine(unpacker_unpack(u, frame, stored, plain, len, &e), &e);
+	assert_memory_equal(plain, mixed, len);
+	unpacker_free(u);
+	free(frame);
+}
+
 /* ---- Holes ---- */
 
 /* The bytes of the specification, section 5, written out. */
@@ -421,6 +442,7 @@ int main(void)
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_bomb),
 		cmocka_unit_test(test_flipped_bits),
+		cmocka_unit_test(test_skipped_checksum),
 		cmocka_unit_test(test_hole_bytes),
 		cmocka_unit_test(test_hole_zstd),
 		cmocka_unit_test(test_hole_pieces),
