@@ -61,7 +61,7 @@ static uint16_t add_entry(uint16_t sum, const uint8_t *p, bool primary)
 {
 	for (unsigned i = 0; i < FS_FAT_ENTRY_BYTES; i++)
 		if (!primary || (i != 2 && i != 3))
-			sum = (uint16_t)((sum << 15 | sum >> 1) + p[i]);
+			sum = (uint16_t)(((uint32_t)sum << 15 | sum >> 1) + p[i]);
 	return sum;
 }
 
