@@ -31,6 +31,19 @@ int image_writer_new(struct dev *out, const struct layout_head *head, bool write
  */
 int image_writer_resume(struct dev *out, struct layout_head *head, bool write_through,
 	struct image_writer **w, struct err *e);
+
+/* A data block that the image has already, for who asks whether the source still has it. */
+struct image_sample {
+	uint64_t off; /* in the source */
+	size_t len;
+	uint8_t hash[HASH_MAX_BYTES];
+};
+#define IMAGE_SAMPLES 8
+/*
+ * Of a resumed image some blocks, none with bad ranges: the first one, which holds the superblock
+ * of most file systems, and others from all over what is there. Borrowed; *count may be 0.
+ */
+const struct image_sample *image_writer_samples(const struct image_writer *w, unsigned *count);
 /* Drops what was not committed; does not close the device. NULL is fine. */
 void image_writer_close(struct image_writer *w);
 

@@ -240,6 +240,12 @@ int image_writer_stop(struct image_writer *w, struct err *e)
 
 /* ---- Facts ---- */
 
+const struct image_sample *image_writer_samples(const struct image_writer *w, unsigned *count)
+{
+	*count = w->sample_count;
+	return w->samples;
+}
+
 uint64_t image_writer_offset(const struct image_writer *w)
 {
 	return w->offset;

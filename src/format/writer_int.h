@@ -55,6 +55,8 @@ struct image_writer {
 	struct bad_range *meta_bad;
 	uint32_t meta_bad_count;
 	uint64_t last_commit; /* file offset */
+	struct image_sample samples[IMAGE_SAMPLES];
+	unsigned sample_count;
 };
 
 /* A table that was written, or found whole in the file. */

@@ -224,6 +224,31 @@ static int check_frames(const struct resume *r, const struct writer_table *x, st
 	return rc;
 }
 
+/* Remember the first data block of a chunk now and then, spread over all of them. */
+static void take_sample(const struct resume *r, struct image_writer *w, const struct layout_tabl *t)
+{
+	uint64_t off = t->off;
+
+	if (w->sample_count >= IMAGE_SAMPLES || t->bad_ranges > 0 ||
+		t->number < w->sample_count * r->chain.count / IMAGE_SAMPLES)
+		return;
+	for (uint32_t i = 0; i < t->entries; i++) {
+		const struct layout_entry x = layout_entry_at(t, i);
+		uint64_t len =
+			min_u64((uint64_t)x.blocks * r->found.block_bytes, t->off + t->len - off);
+
+		if (x.kind == ENTRY_DATA) {
+			struct image_sample *s = &w->samples[w->sample_count++];
+
+			s->off = off;
+			s->len = (size_t)len;
+			memcpy(s->hash, x.hash, hash_len(r->found.hash));
+			return;
+		}
+		off += len;
+	}
+}
+
 /* Read and check the chunk of this number, and account for it. ERR_DAMAGED: it does not hold. */
 static int take_chunk(struct resume *r, struct image_writer *w, uint64_t number, bool frames,
 	struct err *e)
@@ -247,6 +272,8 @@ static int take_chunk(struct resume *r, struct image_writer *w, uint64_t number,
 		rc = check_frames(r, &x, e);
 	if (rc == 0)
 		rc = writer_take_table(w, &x, e);
+	if (rc == 0)
+		take_sample(r, w, &x.t);
 	record_free(&table);
 	return rc;
 }

@@ -1,6 +1,7 @@
 /* Capture: a device and its map become an image. Tickets are those of mapped.h. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "pipeline/mapped.h"
@@ -116,11 +117,39 @@ static int capture_check(const struct capture *c, struct err *e)
 	return 0;
 }
 
+/*
+ * Does the source still hold what the image has of it? A change in place, by who mounted it in
+ * between, shows in no size and in no map. What cannot be read now says nothing.
+ */
+static int check_samples(const struct capture *c, struct err *e)
+{
+	unsigned count;
+	const struct image_sample *x = image_writer_samples(c->writer, &count);
+	uint8_t *bytes = mem_alloc_direct(c->head->block_bytes), hash[HASH_MAX_BYTES];
+	int rc = bytes != NULL ? 0 : err_nomem(e);
+
+	for (; rc == 0 && count > 0; count--, x++) {
+		if (dev_read(c->source, x->off, bytes, x->len, NULL) < 0)
+			continue;
+		mapped_clear_free(c->map, x->off, bytes, x->len, 0);
+		hash_bytes(c->head->hash, bytes, x->len, hash);
+		if (memcmp(hash, x->hash, hash_len(c->head->hash)) != 0)
+			rc = err_set(e, ERR_REFUSED, 0,
+				"resume: %s has changed since: its block at %" PRIu64
+				" is another one in the image",
+				dev_name(c->source), x->off);
+	}
+	free(bytes);
+	return rc;
+}
+
 int job_capture(const struct capture *c, struct job **out, struct err *e)
 {
 	struct capture_job *j;
 	int rc = capture_check(c, e);
 
+	if (rc == 0)
+		rc = check_samples(c, e);
 	if (rc < 0)
 		return rc;
 	j = calloc(1, sizeof(*j));

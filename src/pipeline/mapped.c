@@ -226,26 +226,25 @@ static void settle_bad(struct slot *s)
 		s->kind = ENTRY_BAD;
 }
 
-/* Free bytes inside the block are stored as zeros. */
-static void clear_free(const struct map *m, struct slot *s)
+void mapped_clear_free(const struct map *map, uint64_t off, uint8_t *bytes, uint64_t len,
+	size_t map_hint)
 {
-	uint64_t off = s->off, end = s->off + s->len;
-	size_t hint = s->map_hint;
-
-	while (off < end) {
-		struct extent x = map_run(m, off, &hint);
-		uint64_t len = min_u64(x.len, end - off);
+	while (len > 0) {
+		struct extent x = map_run(map, off, &map_hint);
+		uint64_t n = min_u64(x.len, len);
 
 		if (!must_read(x.kind))
-			memset(s->in + (off - s->off), 0, (size_t)len);
-		off += len;
+			memset(bytes, 0, (size_t)n);
+		off += n;
+		bytes += n;
+		len -= n;
 	}
 }
 
 void mapped_settle(const struct mapped *m, struct slot *s)
 {
 	if (s->weight < s->len)
-		clear_free(m->map, s);
+		mapped_clear_free(m->map, s->off, s->in, s->len, s->map_hint);
 	if (s->bad_count > 0)
 		settle_bad(s);
 	else if (mem_is_zero(s->in, (size_t)s->len))

@@ -30,6 +30,10 @@ int mapped_read_failed(const struct mapped *m, struct job *j, struct slot *s, st
 /* Worker: the bytes in s->in as they count: free ones zero, bad ranges sorted, the kind settled. */
 void mapped_settle(const struct mapped *m, struct slot *s);
 
+/* The same of any bytes of the source, from off on: what the map calls free becomes zeros. */
+void mapped_clear_free(const struct map *map, uint64_t off, uint8_t *bytes, uint64_t len,
+	size_t map_hint);
+
 /* Bytes that must be read from `next` on. */
 uint64_t mapped_data_bytes(const struct mapped *m);
 /* The most reads that a block takes. */

@@ -104,8 +104,18 @@ check_grep "the source's size is '68157440' now, and was '67108864'" "$TMP/err" 
 # The same UUID, other files: the map is another one.
 cp "$src" "$TMP/changed.img"
 debugfs -w -R "write $TMP/tree/random again" "$TMP/changed.img" >/dev/null 2>&1
+touch -r "$src" "$TMP/changed.img"
 check_status 9 'a file system that has changed' "$IMGTOOL" image --resume "$TMP/changed.img" "$img"
 check_grep 'map' "$TMP/err" 'is seen by its map'
+# Changed in place, as by mounting it: the same identity, the same map.
+cp -p "$src" "$TMP/mounted.img"
+debugfs -w -R 'ssv wtime 20300101000000' "$TMP/mounted.img" >/dev/null 2>&1
+check_status 9 'a file that was written since' "$IMGTOOL" image --resume "$TMP/mounted.img" "$img"
+check_grep "the source's time of its last change is '[0-9]+' now, and was" "$TMP/err" 'is seen'
+touch -r "$src" "$TMP/mounted.img"
+check_status 9 'a source that was mounted since' "$IMGTOOL" image --resume "$TMP/mounted.img" "$img"
+check_grep 'mounted\.img has changed since: its block at 0 is another one in the image' "$TMP/err" \
+	'is seen by its first block'
 same_file "$img.partial" "$TMP/kept" 'none of this has touched the incomplete image'
 check 'and it is gone on with' "$IMGTOOL" image --resume -q "$src" "$img"
 same_file "$img" "$TMP/whole.zst" 'to the whole image'

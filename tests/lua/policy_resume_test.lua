@@ -36,6 +36,7 @@ describe('imgtool.policy.resume', function()
       ['file system UUID'] = function(t) t.source.file_system.uuid = 'U2' end,
       ['file system type'] = function(t) t.source.file_system.type = 'xfs' end,
       ['size'] = function(t) t.source.size_bytes = 1000960 end,
+      ['time of its last change'] = function(t) t.source.modified_s = 1700000000 end,
       ['logical sector size'] = function(t) t.source.logical_bytes = 4096 end,
       ['physical sector size'] = function(t) t.source.physical_bytes = 512 end,
       ['map'] = function(t) t.map.kind = 'all' end,

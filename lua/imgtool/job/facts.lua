@@ -45,6 +45,14 @@ function M.open_source(path)
   return (try(device.open(path, { direct = kind == 'block' })))
 end
 
+--- When a source that is a file was written last, in seconds since 1970; nil for a device.
+---@param path string
+---@return integer?
+function M.modified_s(path)
+  local kind, stat = M.type_of(path)
+  return kind == 'file' and stat.modified_s or nil
+end
+
 --- Where a source is mounted for writing; '' when it is not.
 ---@param identity img.Identity
 ---@param path string

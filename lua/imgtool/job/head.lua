@@ -33,6 +33,7 @@ local function source_of(facts)
     path = text(facts.path), kind = id.kind, model = text(id.model), serial = text(id.serial),
     wwn = text(id.wwn), size_bytes = facts.info.size_bytes,
     logical_bytes = facts.info.logical_bytes, physical_bytes = facts.info.physical_bytes,
+    modified_s = facts.modified_s,
     disk = unless_empty { table = text(id.part_table), id = text(id.disk_id) },
     partition = partition,
     file_system = unless_empty { type = text(fs.type), label = text(fs.label),
@@ -42,7 +43,7 @@ end
 
 --- HEAD's text as a table.
 ---@param facts table tool, host, created_s, path, identity, info (of the device), fs, note,
----exclude (what became of content rules)
+---exclude (what became of content rules), modified_s (of a file)
 ---@param settings table level, hash, block_bytes, chunk_bytes, on_read_error
 ---@return table
 function M.text(facts, settings)

@@ -15,6 +15,7 @@ local IDENTITY = {
   { 'file system UUID', 'source', 'file_system', 'uuid' },
   { 'file system type', 'source', 'file_system', 'type' },
   { 'size', 'source', 'size_bytes' },
+  { 'time of its last change', 'source', 'modified_s' },
   { 'logical sector size', 'source', 'logical_bytes' },
   { 'physical sector size', 'source', 'physical_bytes' },
   { 'map', 'map', 'kind' },
