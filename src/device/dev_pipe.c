@@ -82,6 +82,21 @@ static int pipe_write(struct dev *d, uint64_t off, const void *buf, size_t len, 
 	return 0;
 }
 
+/* Behind the descriptor may be a file, as for a shell's redirection; a pipe has nothing to sync. */
+static int pipe_flush(struct dev *d, bool metadata, struct err *e)
+{
+	int fd = ((struct dev_pipe *)d)->fd;
+
+	while ((metadata ? fsync(fd) : fdatasync(fd)) < 0) {
+		if (errno == EINTR)
+			continue;
+		if (errno == EINVAL || errno == EROFS || errno == ENOTSUP)
+			return 0;
+		return err_set(e, ERR_TARGET, errno, "flush %s", d->name);
+	}
+	return 0;
+}
+
 static void pipe_close(struct dev *d)
 {
 	close(((struct dev_pipe *)d)->fd);
@@ -93,6 +108,7 @@ static const struct dev_ops dev_pipe_ops = {
 	.kind = "pipe",
 	.read = pipe_read,
 	.write = pipe_write,
+	.flush = pipe_flush,
 	.close = pipe_close,
 };
 

@@ -169,6 +169,16 @@ check_eq "$(events image <"$TMP/events" | jq -r .root)" \
 # ---- stdin and stdout ----
 "$IMGTOOL" image --created "$CREATED" --uuid "$UUID" "$src" - >"$TMP/piped.zst" 2>"$TMP/piped.err"
 same_file "$TMP/piped.zst" "$TMP/used.zst" 'an image to stdout is the same image'
+if command -v strace >/dev/null; then
+	# R7: behind a redirection is a file, which is to be on the disk when success is said.
+	synced() { strace -f -o "$TMP/trace" -e trace=fsync,fdatasync "$IMGTOOL" "$@" 2>/dev/null; }
+	synced image "$src" - >"$TMP/synced"
+	check_grep 'sync\(.*= 0' "$TMP/trace" 'it is synced'
+	synced export-range "$TMP/used.zst" --length 8K >"$TMP/synced"
+	check_grep 'sync\(.*= 0' "$TMP/trace" 'and so is what export-range gives'
+else
+	skip_case 'what goes to stdout is synced' 'no strace'
+fi
 check_grep "^stdout: 64\.0 MiB of" "$TMP/piped.err" "its answer is on stderr"
 "$IMGTOOL" image "$src" - 2>/dev/null | zstd -dcq | cmp - "$TMP/zstd.raw" && ok 'into zstd' ||
 	nok 'into zstd'

@@ -116,6 +116,7 @@ local function run(job, report)
   if position ~= length then
     fail.raise('internal', '%d bytes were written, not %d', position, length)
   end
+  try(target:flush())
   return c
 end
 
