@@ -31,6 +31,14 @@ check 'examples/gentle.lua' "$IMGTOOL" run --json "$TOP/examples/gentle.lua" "$s
 	"$TMP/gentle.zst"
 check 'its image verifies' "$IMGTOOL" verify -q "$TMP/gentle.zst"
 
+# An image among what the script says would be none.
+script pipe <<'LUA'
+job { source = ..., target = '-' }
+LUA
+check_status 2 "target = '-'" "$IMGTOOL" run "$TMP/pipe.lua" "$src"
+check_grep 'only imgtool image SOURCE - writes an image to stdout' "$TMP/err" 'is refused'
+check_eq "$(cat "$TMP/out")" '' 'before a byte of it'
+
 # ---- Words ----
 script words <<'LUA'
 local a, b = ...

@@ -47,6 +47,17 @@ describe('imgtool.job.schema', function()
 end)
 
 describe('imgtool.job.check', function()
+  it('takes no list with gaps or names: what is behind them would be lost', function()
+    local function volumes(list)
+      return { action = 'volumes', out_dir = 'b', volumes = list }
+    end
+    assert.same({ 'a', 'b' }, assert(check.job(volumes { 'a', 'b' })).volumes)
+    for _, list in ipairs { { 'a', nil, 'b' }, { 'a', x = 'b' }, { [2] = 'b' } } do
+      assert.matches('without gaps', refused(volumes(list)), 1, true)
+    end
+    assert.matches('without gaps', refused(image { exclude = { 'swap', nil, 'swap' } }), 1, true)
+  end)
+
   it('fills in the defaults', function()
     local job = assert(check.job(image {}))
     assert.equal('image', job.action)

@@ -24,8 +24,12 @@ local M = {}
 local try = fail.try
 
 -- Where the image goes, and what to do about files that are there.
-local function plan_file(job, identity)
+local function plan_file(job, identity, report)
   if job.target == '-' then
+    -- Anything else that is said would get among its bytes.
+    if not report.data_on_stdout then
+      fail.raise('usage', 'only imgtool image SOURCE - writes an image to stdout, no script does')
+    end
     for _, name in ipairs { 'resume', 'force', 'name' } do
       if job.given[name] then
         fail.raise('usage', '%s has no meaning when the image goes to stdout', name)
@@ -104,7 +108,7 @@ local function make_head(c, old, old_text)
   local described = head_text.text({
     tool = 'imgtool ' .. sys.version().imgtool, host = sys.hostname(), created_s = created,
     path = job.source, identity = c.identity, info = info, fs = c.fs, note = c.live_note,
-    exclude = c.exclude,
+    exclude = c.exclude, modified_s = facts.modified_s(c.identity.path),
   }, settings)
   if old then
     local same, reason = resume.same_source(old_text, described)
@@ -126,7 +130,7 @@ local function gather(job, report, source, known)
   local c = setmetatable({ job = job, report = report, source = source }, Context)
   c.identity = known.identity or try(device.identity(source))
   c.live_note, c.what = known.live_note, known.what or job.source
-  c.file = plan_file(job, c.identity)
+  c.file = plan_file(job, c.identity, report)
   if not known.identity then check_live(c) end
   local old, old_text, kept
   if c.file.action == 'resume' then old, old_text, kept = stored_head(c.file, job) end

@@ -29,13 +29,24 @@ function TYPES.path(_, value)
   return value
 end
 
+-- Whether a table is a list: a gap (a value that is nil) would end it early, and lose the rest.
+local function is_list(value)
+  local count = 0
+  for _ in pairs(value) do count = count + 1 end
+  for i = 1, count do
+    if value[i] == nil then return false end
+  end
+  return true
+end
+
 -- A list: of a job file a table, of the command line a text with commas.
 function TYPES.paths(field, value)
   local list = {}
   if type(value) == 'string' then
     for path in value:gmatch('[^,]+') do list[#list + 1] = path end
   elseif type(value) == 'table' then
-    for i, path in ipairs(value) do list[i] = path end
+    if not is_list(value) then return nil, 'a list of paths without gaps or names is expected' end
+    list = table.move(value, 1, #value, 1, {})
   end
   if #list == 0 then return nil, 'a list of paths is expected' end
   for i, path in ipairs(list) do
@@ -117,11 +128,7 @@ end
 -- Rules: names, functions, or a list of both; always a list in the end.
 TYPES['rules'] = function(field, value)
   local list, out = type(value) == 'table' and value or { value }, {}
-  for key in pairs(list) do
-    if math.type(key) ~= 'integer' or key < 1 or key > #list then
-      return nil, 'a list of rules is expected'
-    end
-  end
+  if not is_list(list) then return nil, 'a list of rules without gaps or names is expected' end
   if #list == 0 then return nil, 'an empty list of rules: leave it out' end
   for _, item in ipairs(list) do
     local message
