@@ -25,6 +25,7 @@
 #define PARTS_MAX 512
 #define CACHE_BYTES (256 * (int64_t)MIB)
 #define WORKERS 2
+#define WORKERS_MAX 64
 
 /* An opened file: an image read as a device, or a device or file as it is. */
 struct part {
@@ -46,6 +47,14 @@ static int failed(const struct err *e)
 {
 	nbdkit_error("%s", e->msg);
 	errno = e->sys != 0 ? e->sys : EIO;
+	return -1;
+}
+
+/* To a client all that a disk may suffer is one error: nbdkit knows no other for most of them. */
+static int unreadable(const struct err *e)
+{
+	failed(e);
+	errno = EIO;
 	return -1;
 }
 
@@ -89,6 +98,16 @@ static int set_size(const char *value, int64_t *out)
 	return *out >= 0 ? 0 : -1;
 }
 
+static int set_workers(const char *value)
+{
+	if (nbdkit_parse_unsigned("workers", value, &workers) < 0)
+		return -1;
+	if (workers <= WORKERS_MAX)
+		return 0;
+	nbdkit_error("workers=%s: at most %d", value, WORKERS_MAX);
+	return -1;
+}
+
 static int plugin_config(const char *key, const char *value)
 {
 	if (strcmp(key, "image") == 0)
@@ -104,7 +123,7 @@ static int plugin_config(const char *key, const char *value)
 	if (strcmp(key, "cache-bytes") == 0)
 		return set_size(value, &cache_bytes);
 	if (strcmp(key, "workers") == 0)
-		return nbdkit_parse_unsigned(key, value, &workers);
+		return set_workers(value);
 	nbdkit_error("unknown parameter '%s'", key);
 	return -1;
 }
@@ -236,7 +255,7 @@ static int plugin_pread(void *handle, void *buf, uint32_t count, uint64_t off, u
 
 	(void)handle;
 	(void)flags;
-	return dev_read(window, off, buf, count, &e) < 0 ? failed(&e) : 0;
+	return dev_read(window, off, buf, count, &e) < 0 ? unreadable(&e) : 0;
 }
 
 static int plugin_extents(void *handle, uint32_t count, uint64_t off, uint32_t flags,
@@ -255,7 +274,7 @@ static int plugin_extents(void *handle, uint32_t count, uint64_t off, uint32_t f
 		struct err e;
 
 		if (dev_extent(window, off, end - off, &x, &e) < 0)
-			return failed(&e);
+			return unreadable(&e);
 		if (nbdkit_add_extent(extents, off, x.len, types[x.kind]) < 0)
 			return -1;
 		off += x.len;

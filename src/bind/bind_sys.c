@@ -46,10 +46,15 @@ static int f_catch_signals(lua_State *L)
 {
 	/* Restarted calls: reads and writes under way are not to fail because of Ctrl-C. */
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	struct sigaction hangup;
 
 	sigemptyset(&sa.sa_mask);
-	if (sigaction(SIGINT, &sa, NULL) < 0 || sigaction(SIGTERM, &sa, NULL) < 0)
+	if (sigaction(SIGINT, &sa, NULL) < 0 || sigaction(SIGTERM, &sa, NULL) < 0 ||
+		sigaction(SIGHUP, NULL, &hangup) < 0)
 		return luaL_error(L, "catch signals: %s", strerror(errno));
+	/* The terminal went away; but nohup(1) stays in force. */
+	if (hangup.sa_handler != SIG_IGN)
+		sigaction(SIGHUP, &sa, NULL);
 	return 0;
 }
 

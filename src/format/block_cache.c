@@ -406,7 +406,7 @@ int block_cache_new(size_t limit_bytes, unsigned workers, struct block_cache **o
 	k->stats.limit_bytes = limit_bytes;
 	k->bucket_mask = buckets - 1;
 	k->buckets = calloc(buckets, sizeof(struct cached_block *));
-	k->threads = calloc(workers + 1, sizeof(*k->threads));
+	k->threads = calloc((size_t)workers + 1, sizeof(*k->threads));
 	if (k->buckets == NULL || k->threads == NULL) {
 		cache_free(k);
 		return err_nomem(e);

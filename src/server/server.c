@@ -27,6 +27,7 @@
 #include "server/server_int.h"
 
 #define BACKLOG 64
+#define CLIENT_PACE_BYTES (64 * KIB) /* of an answer, which a client takes within the time-out */
 
 struct client {
 	struct conn conn;
@@ -127,6 +128,7 @@ static int client_write(struct conn *conn, const void *buf, size_t len)
 	struct client *c = client_of(conn);
 	uint64_t deadline = deadline_of(c);
 	const uint8_t *from = buf;
+	size_t moved = 0;
 
 	while (len > 0) {
 		ssize_t n = send(c->fd, from, len, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -134,6 +136,12 @@ static int client_write(struct conn *conn, const void *buf, size_t len)
 		if (n > 0) {
 			from += n;
 			len -= (size_t)n;
+			moved += (size_t)n;
+			/* Slow, but at it: a byte now and then does not keep a connection. */
+			if (moved >= CLIENT_PACE_BYTES) {
+				deadline = deadline_of(c);
+				moved = 0;
+			}
 		} else if (!would_wait(n) || wait_for(c, POLLOUT, deadline) < 0) {
 			return -1;
 		}
@@ -292,6 +300,9 @@ static int listen_unix(struct server *s, const char *path, struct err *e)
 	int rc;
 
 	snprintf(s->address, sizeof(s->address), "%s", path);
+	/* Linux would make it one without a file, which anybody may open (unix(7)). */
+	if (path[0] == '\0')
+		return err_set(e, ERR_USAGE, 0, "the path of a socket is empty");
 	if (strlen(path) >= sizeof(a.sun_path))
 		return err_set(e, ERR_USAGE, 0, "the path of a socket has at most %zu bytes: %s",
 			sizeof(a.sun_path) - 1, path);

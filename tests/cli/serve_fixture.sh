@@ -19,12 +19,14 @@ nbdkit_loads_plugin() {
 	! ldd "$(dirname "$1")/nbdkit-imgtool-plugin.so" | grep -Eq 'lib[at]san'
 }
 
-# find_block IMAGE: a data block of its first chunk: where it is in the source ($block, $length) and
-# in the file ($at).
+# find_block IMAGE [LEAST]: a data block of its first chunk, with a frame of more than LEAST (1000)
+# bytes: where it is in the source ($block, $length) and in the file ($at).
 find_block() {
-	"$IMGTOOL" repl "$1" >"$TMP/where" 2>/dev/null <<'LUA'
+	"$IMGTOOL" repl "$1" >"$TMP/where" 2>/dev/null <<LUA
 for _, e in ipairs(img:chunk(0).entries) do
-  if e.kind == 'data' and e.stored > 1000 then print(e.offset, e.length, e.file_offset) break end
+  if e.kind == 'data' and e.stored > ${2:-1000} then
+    print(e.offset, e.length, e.file_offset) break
+  end
 end
 LUA
 	read -r block length at <"$TMP/where"

@@ -107,6 +107,8 @@ check '--tls-certificates' nbdinfo --size "nbds://localhost:$port?tls-certificat
 check_fails '--tls-verify-peer: not without a certificate' \
 	nbdinfo --size "nbds://localhost:$port?tls-certificates=$TMP/anonymous"
 stop_server
+check_status 2 '--tls with another word' "$IMGTOOL" serve-nbd "$img" --tls requrie
+check_grep "'requrie' is none of off, on, require" "$TMP/err" 'is refused'
 check_status 2 '--tls-psk without --tls' "$IMGTOOL" serve-nbd "$img" --tls-psk x
 check_status 2 '--tls-verify-peer without --tls' "$IMGTOOL" serve-nbd "$img" --tls-verify-peer
 check_status 2 '--tls-certificates without --tls' "$IMGTOOL" serve-nbd "$img" \

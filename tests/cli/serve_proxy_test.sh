@@ -3,7 +3,7 @@
 . "$(dirname "$0")/../lib.sh"
 . "$TESTS_DIR/cli/fixture.sh"
 . "$TESTS_DIR/cli/serve_fixture.sh"
-requires mkfs.ext4 zstd jq python3
+requires mkfs.ext4 zstd jq python3 sfdisk
 
 client() { python3 "$TESTS_DIR/cli/proxy_client.py" "$address" "$@"; }
 le() { printf '%016x' "$1" | sed 's/\(..\)/\1 /g' | awk '{ for (i = NF; i > 0; i--) printf $i }'; }
@@ -77,6 +77,7 @@ check 'reads over a Unix socket' client compare "$raw" 2 200
 check_eq "$(stat -c %a "$TMP/socket")" 600 'which is its owner'"'"'s alone'
 stop_server
 [ ! -e "$TMP/socket" ] && ok 'and is removed' || nok 'and is removed'
+check_status 2 'no path of a socket' "$IMGTOOL" serve-proxy "$img" --pipe ''
 touch "$TMP/taken"
 check_status 11 'a socket that exists' "$IMGTOOL" serve-proxy "$img" --pipe "$TMP/taken"
 serve serve-proxy "$img" --port 0 --host 127.0.0.2
@@ -102,6 +103,18 @@ client stream 16384
 stop_server
 check_eq "$(events served <"$TMP/served" | jq '.cache.ahead_used > 10')" true \
 	'--read-ahead: who reads in order finds blocks unpacked'
+# The terminal goes away; and a signal that comes at once.
+serve serve-proxy "$img" --pipe "$TMP/socket"
+kill -HUP "$server"
+wait "$server" && ok 'SIGHUP ends it well' || nok 'SIGHUP ends it well'
+[ ! -e "$TMP/socket" ] && ok 'and its socket is removed' || nok 'and its socket is removed'
+(trap '' HUP && exec "$IMGTOOL" serve-proxy "$img" --pipe "$TMP/socket" >"$TMP/nohup") &
+server=$!
+cleanup kill_server "$server"
+wait_until test -S "$TMP/socket"
+kill -HUP "$server"
+check_eq "$(address=$TMP/socket client info)" "$size 1 1" 'but under nohup it goes on'
+stop_server
 serve serve-proxy "$src" --port 0
 check_eq "$(client info)" "$size 1 1" 'a file that is no image is served as it is'
 check 'byte for byte' client compare "$src" 1 300
@@ -112,6 +125,18 @@ wait_until grep -q serving "$TMP/log" && ok '--log-file' || nok '--log-file'
 check_eq "$(cat "$TMP/quiet")" '' '--quiet says nothing'
 head -c 100000 "$img" >"$TMP/cut"
 check_status 7 'a truncated image is not served as it is' "$IMGTOOL" serve-proxy "$TMP/cut"
+truncate -s 8M "$TMP/disk"
+sfdisk -q "$TMP/disk" <<'TABLE'
+label: gpt
+start=2048, size=2048, name=same
+start=4096, size=4096, name=1
+start=8192, size=2048, name=same
+TABLE
+check_status 2 'a name of two partitions' "$IMGTOOL" serve-proxy "$TMP/disk" --partition same
+check_grep "'same' is more than one partition of .*disk: 1 same; 3 same" "$TMP/err" 'is refused'
+serve serve-proxy "$TMP/disk" --partition 1 --port 0
+check_eq "$(client info)" "$((1 << 20)) 1 1" 'a number comes before a name'
+stop_server
 check_status 2 'a window past the end' "$IMGTOOL" serve-proxy "$img" --offset 1T
 check_status 2 '--pipe and --port' "$IMGTOOL" serve-proxy "$img" --pipe x --port 1
 check_status 2 'nothing to serve' "$IMGTOOL" serve-proxy

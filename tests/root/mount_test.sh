@@ -103,6 +103,18 @@ same_file "$dir/disk.img" <(tail -c +4097 "$raw" | head -c 8192) '--partition, -
 stop_server
 check_eq "$(events served <"$TMP/served" | jq .cache.limit_bytes)" 1048576 '--cache-size'
 
+# ---- A table that cannot be read ----
+image_quietly --block-size 64K "$TMP/disk" "$TMP/disk.zst"
+find_block "$TMP/disk.zst" 50
+check_eq "$block" 0 'the table is in the first block'
+flip "$TMP/disk.zst" $((at + 30))
+serve mount "$TMP/disk.zst" "$dir"
+check_eq "$(ls "$dir" | tr '\n' ' ')" 'disk.img info.json ' 'a disk whose table is damaged'
+check_grep 'no files of partitions: .*source offset 0' \
+	<(events warning <"$TMP/served" | jq -r .text) 'says why it has no partitions'
+check_grep 'source offset 0' <(jq -r .partitions_error "$dir/info.json") 'also in info.json'
+stop_server
+
 # ---- Others ----
 chmod 755 "$tap_dir" "$TMP"
 as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }

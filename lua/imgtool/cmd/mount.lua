@@ -25,11 +25,15 @@ M.args = view.arguments {
   cli.json, cli.quiet, cli.log_file,
 }
 
--- A file for each partition that a whole disk has; what holds others is none of them.
-local function partition_files(dev, files)
-  local found = disk.read(dev)
+-- A file for each partition that a whole disk has; what holds others is none of them. A table that
+-- cannot be read is no reason to keep the rest of the disk from who wants to rescue it.
+local function partition_files(dev, files, report)
+  local found, message = disk.read(dev)
   local listed = json.array {}
-  if not found then return listed end
+  if not found then
+    report:warn(('no files of partitions: %s'):format(message))
+    return listed, message
+  end
   for _, part in ipairs(found.partitions) do
     if not part.container then
       local name = ('partition-%d.img'):format(part.index)
@@ -48,12 +52,13 @@ local function close_all(files)
 end
 
 -- The files, and the mount on them, which keeps what it needs of them.
-local function start(values, dev, what)
+local function start(values, dev, what, report)
   local files <close> = setmetatable({
     { name = 'disk.img', device = fail.try(device.slice(dev, 0, dev:size())) },
   }, { __close = close_all })
   local info = { what = what.what, source = what.base.path, offset = what.offset,
-    bytes = what.bytes, partitions = partition_files(dev, files) }
+    bytes = what.bytes }
+  info.partitions, info.partitions_error = partition_files(dev, files, report)
   files[#files + 1] = { name = 'info.json',
     device = fail.try(device.mem(json.encode(info) .. '\n')) }
   return fail.try(server.mount(values.dir, files, { allow_other = values.allow_other }))

@@ -17,10 +17,10 @@ local function answer(report, address, server, cache)
       served.failures, cached.hits, cached.misses, cached.ahead_used, cached.ahead))
 end
 
--- Servers end by a signal; a mount may also be unmounted from outside.
-local function wait(server)
-  local before = sys.signals()
-  while sys.signals() == before and (not server.running or server:running()) do
+-- Servers end by a signal, also by one that came while they began; a mount may also be unmounted
+-- from outside.
+local function wait(server, report)
+  while sys.signals() <= report.signals_before and (not server.running or server:running()) do
     sys.sleep(STEP_S)
   end
 end
@@ -38,7 +38,7 @@ function M.run(values, report, start)
   local server <close>, address = start(dev, what)
   report:answer('serving', { address = address, what = what.what, bytes = what.bytes },
     ('serving %s, %s, at %s; Ctrl-C ends it'):format(what.what, size.human(what.bytes), address))
-  wait(server)
+  wait(server, report)
   answer(report, address, server, cache)
   return true
 end

@@ -129,26 +129,41 @@ local function find_in_set(dir, partition)
     base = { path = set:path(entry.image.file), raw = false, bytes = entry.image.source_bytes } }
 end
 
-local function is_meant(part, text)
-  return ('%d'):format(part.index) == text or part.guid ~= '' and part.guid == text:lower()
-    or part.name ~= '' and part.name == text
+-- What a text may mean, as for the partitions of a set; the first that fits any is meant.
+local MEANINGS = {
+  function(part, text) return ('%d'):format(part.index) == text end,
+  function(part, text) return part.guid ~= '' and part.guid == text:lower() end,
+  function(part, text) return part.name ~= '' and part.name == text end,
+}
+
+local function shown(partitions)
+  local names = {}
+  for i, part in ipairs(partitions) do names[i] = ('%d %s'):format(part.index, part.name) end
+  return #names > 0 and table.concat(names, '; ') or 'none'
+end
+
+local function meant(partitions, text, view)
+  for _, means in ipairs(MEANINGS) do
+    local found = {}
+    for _, part in ipairs(partitions) do
+      if means(part, text) then found[#found + 1] = part end
+    end
+    if #found == 1 then return found[1] end
+    if #found > 1 then
+      fail.raise('usage', "'%s' is more than one partition of %s: %s", text, view.what,
+        shown(found))
+    end
+  end
+  fail.raise('not_found', "%s has no partition '%s'; it has: %s", view.what, text,
+    shown(partitions))
 end
 
 -- A partition of a disk whose table is in the view itself.
 local function narrow_to_partition(view, text)
   local whole <close> = M.open(view, nil)
-  local found = try(disk.read(whole))
-  local names = {}
-  for _, part in ipairs(found.partitions) do
-    if is_meant(part, text) then
-      view.offset, view.bytes = part.start_bytes, part.size_bytes
-      view.what = ('partition %d of %s'):format(part.index, view.what)
-      return
-    end
-    names[#names + 1] = ('%d %s'):format(part.index, part.name)
-  end
-  fail.raise('not_found', "%s has no partition '%s'; it has: %s", view.what, text,
-    #names > 0 and table.concat(names, '; ') or 'none')
+  local part = meant(try(disk.read(whole)).partitions, text, view)
+  view.offset, view.bytes = part.start_bytes, part.size_bytes
+  view.what = ('partition %d of %s'):format(part.index, view.what)
 end
 
 -- --offset and --length, inside what was chosen so far.

@@ -46,7 +46,8 @@ function sys.isatty(fd) end
 ---@return integer
 function sys.columns(fd) end
 
----From now on SIGINT and SIGTERM are counted instead of ending the program.
+---From now on SIGINT, SIGTERM and SIGHUP (unless ignored, as by nohup) are counted instead of ending
+---the program.
 function sys.catch_signals() end
 ---How many were caught, and the last one's number.
 ---@return integer count, integer last

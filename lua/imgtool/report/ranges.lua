@@ -20,7 +20,6 @@ M.args = {
   { name = 'length', option = '--length', argname = 'LENGTH', default_text = 'to the end',
     convert = to { type = 'size', min = 1 }, doc = 'How many bytes.' },
   { name = 'why', option = '--why', argname = 'WHY', choices = M.WHYS,
-    convert = to { type = 'choice', choices = M.WHYS },
     doc = 'List only the ranges that are left out for this reason.' },
   { name = 'totals', flag = '--totals', doc = 'List no ranges, only the totals.' },
   cli.json,

@@ -122,9 +122,12 @@ end
 local function add_option(parser, entry)
   local option = parser:option(entry.option):target(entry.name):argname(entry.argname)
     :description(M.describe(entry))
-  if entry.convert then
+  local convert = entry.convert or entry.choices and function(text)
+    return check.value({ type = 'choice', choices = entry.choices }, text)
+  end
+  if convert then
     option:convert(function(text)
-      local value, message = entry.convert(text)
+      local value, message = convert(text)
       if value == nil then return nil, ('%s: %s'):format(entry.option, message) end
       return value
     end)
