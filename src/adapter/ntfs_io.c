@@ -10,7 +10,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include <ntfs-3g/attrib.h>
 #include <ntfs-3g/device.h>
+#include <ntfs-3g/inode.h>
+#include <ntfs-3g/layout.h>
 #include <ntfs-3g/logging.h>
 #include <ntfs-3g/volume.h>
 
@@ -264,4 +267,33 @@ int ntfs_io_fail(struct ntfs_io *io, struct err *e, const char *what)
 	if (first_message[0] != '\0')
 		return err_set(e, ERR_FORMAT, 0, "%s: %s", what, first_message);
 	return err_set(e, ERR_FORMAT, sys, "%s", what);
+}
+
+int ntfs_io_count_names(struct ntfs_io *io, struct _ntfs_inode *ni, uint64_t *out, struct err *e)
+{
+	ntfs_attr_search_ctx *ctx = ntfs_attr_get_search_ctx(ni, NULL);
+	uint64_t count = 0;
+	int rc = 0;
+
+	if (ctx == NULL)
+		return err_nomem(e);
+	while (ntfs_attr_lookup(AT_FILE_NAME, AT_UNNAMED, 0, CASE_SENSITIVE, 0, NULL, 0, ctx) ==
+		0) {
+		const ATTR_RECORD *a = ctx->attr;
+		uint32_t length = le32_to_cpu(a->value_length);
+		const uint8_t *value = (const uint8_t *)a + le16_to_cpu(a->value_offset);
+
+		if (a->non_resident || length < sizeof(FILE_NAME_ATTR)) {
+			rc = err_set(e, ERR_FORMAT, 0, "one of its names is damaged");
+			goto out;
+		}
+		if (((const FILE_NAME_ATTR *)value)->file_name_type != FILE_NAME_DOS)
+			count++;
+	}
+	if (errno != ENOENT)
+		rc = ntfs_io_fail(io, e, "read its names");
+	*out = count;
+out:
+	ntfs_attr_put_search_ctx(ctx);
+	return rc;
 }

@@ -15,6 +15,7 @@
 #include "device/dev.h"
 
 struct _ntfs_volume; /* ntfs_volume, in <ntfs-3g/volume.h> */
+struct _ntfs_inode;  /* ntfs_inode, in <ntfs-3g/inode.h> */
 struct ntfs_io;
 
 /*
@@ -50,5 +51,11 @@ void ntfs_io_begin(struct ntfs_io *io, uint64_t reads);
  * library asks for depends on the volume, so it is no proof of an exhausted machine).
  */
 int ntfs_io_fail(struct ntfs_io *io, struct err *e, const char *what);
+
+/*
+ * How many names a file has in directories. Not the link count of its record: that counts the DOS
+ * name too, which is a second form of a name that is counted already.
+ */
+int ntfs_io_count_names(struct ntfs_io *io, struct _ntfs_inode *ni, uint64_t *out, struct err *e);
 
 #endif

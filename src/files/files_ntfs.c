@@ -67,35 +67,6 @@ static struct files_time time_of(ntfs_time raw)
 	return out;
 }
 
-/* Names in directories; a DOS name is a second form of one that is counted already. */
-static int count_names(struct ntfs_tree *t, ntfs_inode *ni, uint64_t id, uint64_t *out,
-	struct err *e)
-{
-	ntfs_attr_search_ctx *ctx = ntfs_attr_get_search_ctx(ni, NULL);
-	int rc = 0;
-
-	if (ctx == NULL)
-		return err_nomem(e);
-	while (ntfs_attr_lookup(AT_FILE_NAME, AT_UNNAMED, 0, CASE_SENSITIVE, 0, NULL, 0, ctx) ==
-		0) {
-		const ATTR_RECORD *a = ctx->attr;
-		uint32_t length = le32_to_cpu(a->value_length);
-		const uint8_t *value = (const uint8_t *)a + le16_to_cpu(a->value_offset);
-
-		if (a->non_resident || length < sizeof(FILE_NAME_ATTR)) {
-			rc = ntfs_tree_refuse(id, "one of its names is damaged", e);
-			goto out;
-		}
-		if (((const FILE_NAME_ATTR *)value)->file_name_type != FILE_NAME_DOS)
-			++*out;
-	}
-	if (errno != ENOENT)
-		rc = ntfs_tree_fail(t, id, "read its names", e);
-out:
-	ntfs_attr_put_search_ctx(ctx);
-	return rc;
-}
-
 /* What kind it is; a link's size is that of its target. */
 static int find_type(struct ntfs_tree *t, ntfs_inode *ni, uint64_t id, struct files_node *out,
 	struct err *e)
@@ -134,7 +105,9 @@ static int ntfs_stat(struct files *f, uint64_t id, struct files_node *out, struc
 		rc = ntfs_tree_refuse(id, "its size is negative", e);
 	if (rc == 0) {
 		out->allocated_bytes = (uint64_t)ni->allocated_size;
-		rc = count_names(t, ni, id, &out->links, e);
+		rc = ntfs_io_count_names(t->io, ni, &out->links, e);
+		if (rc < 0)
+			err_prefix(e, "MFT record %" PRIu64, MREF(id));
 	}
 	if (rc == 0)
 		rc = find_type(t, ni, id, out, e);

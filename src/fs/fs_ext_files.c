@@ -6,7 +6,7 @@
  * of the same file). Unwritten extents too: they read as zeros whatever the blocks hold, and a swap
  * file made by fallocate stays unwritten for ever, as the kernel swaps past the file system. Not
  * files that are encrypted (zeros there are not zeros to the reader), protected by verity (they
- * would read as errors), or inside their inode.
+ * would read as errors), inside their inode, or of several names.
  * Two files never share a block here (the feature shared_blocks is refused); fs_ext_claims shows
  * that they don't.
  *
@@ -179,6 +179,9 @@ static int read_file(struct volume *v, struct fs_list *l, const struct fs_list_e
 	f.end = div_up(out.size_bytes, v->fs->blocksize);
 	if (kept[0] == '\0' && out.size_bytes >= SWAP_MIN_BYTES)
 		rc = find_swap(v->dev, &f, ino, inode, &out.swap_page_bytes, e);
+	/* Only now: a rule for swap areas still finds it, so that it can be said why it stays. */
+	if (kept[0] == '\0' && inode->i_links_count > 1)
+		kept = FS_FILES_OTHER_NAMES;
 	/* Always the largest page, as in fs_swap.c. */
 	f.skip = out.swap_page_bytes > 0 ? div_up(SWAP_PAGE_MAX, v->fs->blocksize) : 0;
 	if (rc == 0 && kept[0] == '\0')

@@ -15,6 +15,12 @@
 #include "device/dev.h"
 #include "map/map.h"
 
+/*
+ * Why a file of several names has no ranges: it is listed by one of them, and who chooses it by
+ * that one has not chosen what the others show.
+ */
+#define FS_FILES_OTHER_NAMES "it has other names"
+
 /* Longer paths are not listed; a file in more pieces has none of its ranges told. */
 #define FS_FILES_MAX_PATH 4095
 #define FS_FILES_MAX_RANGES ((size_t)32768)

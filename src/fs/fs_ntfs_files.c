@@ -7,9 +7,9 @@
  * one. A name that is no UTF-16 is not listed either; only an exact name can be chosen.
  *
  * What may be left out of a file: the clusters of its unnamed $DATA, when the attribute is not
- * resident, compressed or encrypted, up to the end of the file's size. Of a sparse one those that
- * are there. A cluster belongs to one attribute; fs_ntfs_claims shows that this holds here, by
- * looking at the runs of every record of $MFT.
+ * resident, compressed or encrypted, and the file has one name (beside a DOS name), up to the end
+ * of the file's size. Of a sparse one those that are there. A cluster belongs to one attribute;
+ * fs_ntfs_claims shows that this holds here, by looking at the runs of every record of $MFT.
  *
  * A volume that is suspect (dirty, chkdsk interrupted) may have two files on one cluster: it gets
  * no list at all.
@@ -111,7 +111,7 @@ static int add_runs(struct fs_ntfs *v, struct fs_list *l, const ntfs_attr *a, st
 	return 0;
 }
 
-static const char *why_kept(const ntfs_attr *a)
+static const char *why_kept(const ntfs_attr *a, uint64_t names)
 {
 	if (a->data_flags & ATTR_COMPRESSION_MASK)
 		return "its data is compressed";
@@ -119,6 +119,8 @@ static const char *why_kept(const ntfs_attr *a)
 		return "its data is encrypted";
 	if (!NAttrNonResident(a))
 		return "its data is in its file record";
+	if (names > 1)
+		return FS_FILES_OTHER_NAMES;
 	return "";
 }
 
@@ -136,18 +138,22 @@ static int read_file(struct fs_ntfs *v, struct fs_list *l, const struct fs_list_
 {
 	ntfs_attr *a = ntfs_attr_open(ni, AT_DATA, AT_UNNAMED, 0);
 	struct fs_file f = { 0 };
+	uint64_t names = 0;
 	const char *kept;
-	int rc = 0;
+	int rc;
 
 	if (a == NULL)
 		return errno == ENOENT ? 0 : ntfs_io_fail(v->io, e, "open $DATA");
-	kept = why_kept(a);
+	rc = ntfs_io_count_names(v->io, ni, &names, e);
+	if (rc < 0)
+		err_prefix(e, "%.256s", entry->path);
+	kept = why_kept(a, names);
 	f.size_bytes = a->data_size > 0 ? (uint64_t)a->data_size : 0;
 	f.allocated_bytes = allocated(a);
 	f.created_s = unix_time(ni->creation_time);
 	f.modified_s = unix_time(ni->last_data_change_time);
 	f.accessed_s = unix_time(ni->last_access_time);
-	if (kept[0] == '\0' && ntfs_attr_map_whole_runlist(a) < 0)
+	if (rc == 0 && kept[0] == '\0' && ntfs_attr_map_whole_runlist(a) < 0)
 		rc = ntfs_io_fail(v->io, e, "map $DATA");
 	if (rc == 0 && kept[0] == '\0' && a->data_size > 0)
 		rc = add_runs(v, l, a, e);

@@ -182,6 +182,31 @@ for mistake in 'error("no such thing")' 'local n = file.nothing + 1' 'while true
 done
 check_fails 'and no image begins' test -e "$TMP/bad.zst.partial"
 
+# ---- Hard links: a function is shown one of the names ----
+mkdir -p "$TMP/linked/cache"
+head -c 300000 /dev/urandom >"$TMP/linked/cache/temporary"
+ln "$TMP/linked/cache/temporary" "$TMP/linked/cache/letter"
+cp "$TMP/linked/cache/letter" "$TMP/linked/alone"
+truncate -s 16M "$TMP/linked.img"
+mkfs.ext4 -q -F -b 4096 -d "$TMP/linked" "$TMP/linked.img"
+cat >"$TMP/linked.lua" <<LUA
+local shown = 0
+job { source = '$TMP/linked.img', target = '$TMP/linked.zst', exclude = function(file)
+  if file.path:find('^/cache/') then shown = shown + 1 end
+  return true
+end }
+assert(shown == 1)
+LUA
+check 'a function that chooses a file of two names' "$IMGTOOL" run "$TMP/linked.lua"
+check_grep 'exclude: /cache/(temporary|letter) stays: it has other names' "$TMP/err" \
+	'is told that it stays'
+check_eq "$(left_out "$TMP/linked.zst")" 'function /alone 303104' 'a file of one name does not'
+zstd -dcq "$TMP/linked.zst" >"$TMP/got.raw"
+for name in temporary letter; do
+	debugfs -R "dump /cache/$name $TMP/file" "$TMP/got.raw" 2>/dev/null
+	same_file "$TMP/file" "$TMP/linked/cache/$name" "$name is whole"
+done
+
 # ---- Resume ----
 # interrupted COMMAND...: a run that is killed after it has written some chunks
 interrupted() {

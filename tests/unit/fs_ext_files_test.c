@@ -219,6 +219,20 @@ static void check_swap(const char *path, uint64_t size)
 	done(&x);
 }
 
+/* A swap area of two names stays, and is still told as one: a rule then says why. */
+static void check_linked_swap(void)
+{
+	static struct found x;
+
+	ext_must("debugfs -w fs 2>/dev/null <<'E'\n"
+		 "ln swap.img again.img\nset_inode_field swap.img links_count 2\nE");
+	must_list("fs", "/swap.img", &x);
+	assert_int_equal(x.file.swap_page_bytes, 4096);
+	assert_string_equal(x.file.kept, "it has other names");
+	assert_int_equal(x.file.range_count, 0);
+	done(&x);
+}
+
 static void test_swap_areas(void **state)
 {
 	static struct found x;
@@ -255,6 +269,7 @@ static void test_swap_areas(void **state)
 	must_list("fs", "/asleep", &x);
 	assert_int_equal(x.file.swap_page_bytes, 0);
 	done(&x);
+	check_linked_swap();
 }
 
 /* A bit of the bitmap is 64 KiB here: only whole ones are told. */
@@ -304,6 +319,8 @@ static void test_what_is_left_alone(void **state)
 		"its data is protected by verity");
 	check_kept("set_inode_field /swap/big flags 0x80004", "/swap/big",
 		"its data is compressed");
+	/* The walk sees one of the names only. */
+	check_kept("stats", "/shared", "it has other names");
 }
 
 /* Two inodes with one block: a list shows nothing wrong with either, the claims do. */
@@ -431,6 +448,7 @@ static int setup(void **state)
 	ext_must("mkdir -p tree/swap; head -c 5242883 /dev/urandom > tree/swap/big;"
 		 "printf 12345 > tree/tail; echo x > tree/one; ln tree/one tree/two;"
 		 "ln -s tail tree/symlink;"
+		 "head -c 100000 /dev/urandom > tree/shared; ln tree/shared tree/swap/again;"
 		 "touch -d @1000000000 tree/swap/big");
 	return 0;
 }

@@ -305,7 +305,10 @@ static void test_special_files(void **state)
 	assert_true(x.file.allocated_bytes < 300000);
 	assert_int_equal(x.files, 4);
 	done(&x);
-	must_list(path, "/names/very long name.text", &x); /* not by its DOS name */
+	/* Not by its DOS name, which is no other name either. */
+	must_list(path, "/names/very long name.text", &x);
+	assert_string_equal(x.file.kept, "");
+	assert_int_equal(map_bytes(x.chosen, MAP_ZERO), align_up(50000, 4096));
 	done(&x);
 	must_list(path, "/dir/sparse", &x);
 	assert_int_equal(x.file.size_bytes, (1 << 20) + 100000);
@@ -316,9 +319,11 @@ static void test_special_files(void **state)
 	overwrite(path, x.chosen);
 	assert_cat(path, "dir/sparse", "ntfscat \"$1\" \"$2\" | tr -d '\\0Z' | wc -c", "0");
 	done(&x);
-	/* A file of two names has the first of them. */
+	/* A file of two names has the first of them, and stays for the other's sake. */
 	must_list(path, "/dir/l", &x);
 	assert_int_equal(x.file.size_bytes, 50000);
+	assert_string_equal(x.file.kept, "it has other names");
+	assert_int_equal(x.file.range_count, 0);
 	done(&x);
 }
 
