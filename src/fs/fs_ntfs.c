@@ -19,10 +19,12 @@
  *   hibernated (hiberfil.sys)     all                                   see below
  *
  * "$MFT maps": the runs of every record in use, whether anything refers to it or not; a record that
- * is damaged means all blocks. That is all there is on the disk: a cluster in no such run can be
- * reached by nobody, not by chkdsk either. Clean volumes are compared too, though it costs reading
- * $MFT (about 1 KiB for each file): ntfs-3g leaves no mark on a volume that it has mounted, so that
- * after a crash under it, or in a snapshot, a volume that calls itself clean may not be.
+ * is damaged means all blocks. A cluster in no such run belongs to no file, for chkdsk either. One
+ * reader there is that does not go by files: a shadow copy takes from their places the clusters
+ * that have not changed since, also those that are free by now, so that only an image of all blocks
+ * has it whole; a note says that there are some. Clean volumes are compared too, though it costs
+ * reading $MFT (about 1 KiB for each file): ntfs-3g leaves no mark on a volume that it has mounted,
+ * so that after a crash under it, or in a snapshot, a volume that calls itself clean may not be.
  *
  * There is no count of used clusters in the boot sector to check against (R2); the comparison with
  * $MFT, which maps the system files too, stands for it. $MFT itself must equal its mirror.
@@ -266,6 +268,31 @@ static void note_bad_clusters(struct fs_ntfs *v, struct fs_report *r)
 	close_data(ni, a);
 }
 
+/*
+ * The header that Windows' shadow copies have in the boot file, with the place of their catalog, 0
+ * when there is none (libyal/libvshadow, "Volume Shadow Snapshot (VSS) format", "Volume header").
+ * Only a remark: where it can't be read nothing changes in the map.
+ */
+#define VSS_OFFSET 0x1e00
+#define VSS_BYTES 512
+#define VSS_CATALOG_AT 0x30
+
+static void note_shadow_copies(struct fs_ntfs *v, struct fs_report *r)
+{
+	/* {3808876b-c176-4e48-b7ae-04046e6cc752} */
+	static const uint8_t id[16] = { 0x6b, 0x87, 0x08, 0x38, 0x76, 0xc1, 0x48, 0x4e, 0xb7, 0xae,
+		0x04, 0x04, 0x6e, 0x6c, 0xc7, 0x52 };
+	uint8_t header[VSS_BYTES];
+
+	if (!range_inside(VSS_OFFSET, VSS_BYTES, dev_size(v->dev)) ||
+		dev_read(v->dev, VSS_OFFSET, header, VSS_BYTES, NULL) < 0)
+		return;
+	if (memcmp(header, id, sizeof(id)) == 0 && get_le64(header + VSS_CATALOG_AT) != 0)
+		fs_add_note(r,
+			"has shadow copies, which are whole only in an image of all blocks "
+			"(--all-blocks)");
+}
+
 static void note_scan(const struct fs_ntfs *v, struct fs_report *r)
 {
 	if (v->added > 0)
@@ -309,6 +336,7 @@ static int map_volume(struct fs_ntfs *v, struct map *m, struct fs_report *r, str
 	if (rc == 0) {
 		note_scan(v, r);
 		note_bad_clusters(v, r);
+		note_shadow_copies(v, r);
 	}
 	close_data(ni, v->bitmap);
 	return rc;

@@ -453,6 +453,31 @@ static void test_bad_clusters(void **state)
 	map_free(m);
 }
 
+/* The header of libvshadow's documentation: without a catalog there are no shadow copies. */
+static void test_shadow_copies(void **state)
+{
+	static const uint8_t id[16] = { 0x6b, 0x87, 0x08, 0x38, 0x76, 0xc1, 0x48, 0x4e, 0xb7, 0xae,
+		0x04, 0x04, 0x6e, 0x6c, 0xc7, 0x52 };
+	const char *path = volume();
+	uint8_t header[0x38] = { 0 };
+
+	(void)state;
+	memcpy(header, id, sizeof(id));
+	put_le32(header + 0x10, 1);
+	put_le32(header + 0x14, 1);
+	put_le64(header + 0x18, 0x1e00);
+	ntfs_poke(path, 0x1e00, header, sizeof(header));
+	map_free(taken(path, ""));
+	put_le64(header + 0x30, 0x4000);
+	ntfs_poke(path, 0x1e00, header, sizeof(header));
+	map_free(taken(path,
+		"has shadow copies, which are whole only in an image of all blocks "
+		"(--all-blocks)"));
+	header[15] ^= 1;
+	ntfs_poke(path, 0x1e00, header, sizeof(header));
+	map_free(taken(path, ""));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -467,6 +492,7 @@ int main(void)
 		cmocka_unit_test(test_clean_with_a_wrong_bitmap),
 		cmocka_unit_test(test_bitmap_attribute),
 		cmocka_unit_test(test_bad_clusters),
+		cmocka_unit_test(test_shadow_copies),
 	};
 
 	ntfs_need_tools();
