@@ -158,6 +158,17 @@ struct fs_ext_volume {
 	struct ext_volume v;
 };
 
+/* What the superblock says of the state that is read; "" when there is nothing to say. */
+static const char *state_note(struct ext2_super_block *s)
+{
+	if (s->s_state & EXT2_ERROR_FS)
+		return "the file system is marked as having errors";
+	/* With a journal the flag stays set while it is mounted. */
+	if (!(s->s_state & EXT2_VALID_FS) && !ext2fs_has_feature_journal(s))
+		return "the file system was not cleanly unmounted";
+	return "";
+}
+
 int fs_ext_volume_open(struct dev *d, struct fs_ext_volume **out, char *note, struct err *e)
 {
 	struct fs_ext_volume *x = calloc(1, sizeof(*x));
@@ -180,8 +191,8 @@ int fs_ext_volume_open(struct dev *d, struct fs_ext_volume **out, char *note, st
 		x->v.replayed = NULL;
 		snprintf(note, FS_VOLUME_NOTE_BYTES, "the journal is not replayed: %.200s",
 			why.msg);
-	} else if (x->v.disk->super->s_state & EXT2_ERROR_FS) {
-		snprintf(note, FS_VOLUME_NOTE_BYTES, "the file system is marked as having errors");
+	} else {
+		snprintf(note, FS_VOLUME_NOTE_BYTES, "%s", state_note(x->v.disk->super));
 	}
 	*out = x;
 	return 0;

@@ -235,6 +235,28 @@ static void test_journal(void **state)
 	close_tree(f, d);
 }
 
+static void assert_note(const char *name, const char *note)
+{
+	struct dev *d;
+	struct files *f = open_tree(name, &d);
+
+	assert_string_equal(files_info(f)->note, note);
+	close_tree(f, d);
+}
+
+/* Without a journal nothing else tells that a volume was in use; with one it says nothing. */
+static void test_not_unmounted(void **state)
+{
+	(void)state;
+	ext_must("rm -f v w; truncate -s 8M v w; mke2fs -q -F -t ext2 v; mke2fs -q -F -t ext3 w");
+	assert_note("v", "");
+	ext_must("for i in v w; do debugfs -w -R 'ssv state 0' $i 2>/dev/null; done");
+	assert_note("v", "the file system was not cleanly unmounted");
+	assert_note("w", "");
+	ext_must("debugfs -w -R 'ssv state 2' v 2>/dev/null");
+	assert_note("v", "the file system is marked as having errors");
+}
+
 static void assert_refused(int rc, const struct err *e, const char *word)
 {
 	assert_int_equal(rc, -ERR_FORMAT);
@@ -312,6 +334,7 @@ int main(void)
 		cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_against_debugfs),
 		cmocka_unit_test(test_journal),
+		cmocka_unit_test(test_not_unmounted),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_no_reader),
 	};
