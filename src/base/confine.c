@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/close_range.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,13 @@
 #else
 #define LIMIT_MEMORY 1
 #endif
+
+/*
+ * From the mapping of a child's shared memory until it is marked as not inherited no other child
+ * may be forked, of whichever thread. Against S8: it is the process that is forked, and no argument
+ * stands for that. The child's copy stays locked; a child starts none.
+ */
+static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct confined {
 	pid_t pid;
@@ -181,32 +189,45 @@ static void run_child(void (*body)(int, void *, void *), void *user, struct conf
 	_exit(0);
 }
 
+/* The child inherits the memory; those that are forked later don't. */
+static int start_child(void (*body)(int, void *, void *), void *user, struct confined *c,
+	const struct confine_limits *limits, struct err *e)
+{
+	int fds[2], rc = 0;
+
+	c->shared = mmap(NULL, c->shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		-1, 0);
+	if (c->shared == MAP_FAILED) {
+		c->shared = NULL;
+		return err_nomem(e);
+	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return err_set(e, ERR_INTERNAL, errno, "make a socket pair");
+	c->fd = fds[0];
+	c->pid = fork();
+	if (c->pid == 0)
+		run_child(body, user, c, fds[1], limits);
+	if (c->pid < 0)
+		rc = err_set(e, ERR_INTERNAL, errno, "start a confined process");
+	else if (madvise(c->shared, c->shared_bytes, MADV_DONTFORK) < 0)
+		rc = err_set(e, ERR_INTERNAL, errno, "keep memory from other processes");
+	close(fds[1]);
+	return rc;
+}
+
 int confine_start(void (*body)(int fd, void *shared, void *user), void *user, size_t shared_bytes,
 	const struct confine_limits *limits, struct confined **out, struct err *e)
 {
 	struct confined *c = calloc(1, sizeof(*c));
-	int fds[2] = { -1, -1 }, rc = 0;
+	int rc;
 
 	if (c == NULL)
 		return err_nomem(e);
 	c->shared_bytes = shared_bytes;
 	c->fd = -1;
-	c->shared =
-		mmap(NULL, shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (c->shared == MAP_FAILED) {
-		c->shared = NULL;
-		rc = err_nomem(e);
-	} else if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
-		rc = err_set(e, ERR_INTERNAL, errno, "make a socket pair");
-	} else {
-		c->fd = fds[0];
-		c->pid = fork();
-		if (c->pid == 0)
-			run_child(body, user, c, fds[1], limits);
-		if (c->pid < 0)
-			rc = err_set(e, ERR_INTERNAL, errno, "start a confined process");
-		close(fds[1]);
-	}
+	pthread_mutex_lock(&start_lock);
+	rc = start_child(body, user, c, limits, e);
+	pthread_mutex_unlock(&start_lock);
 	if (rc < 0) {
 		confine_end(c, NULL, 0);
 		return rc;

@@ -4,8 +4,11 @@
  * system calls but those that computing needs (seccomp), and limits on memory and CPU time. It is
  * forked, so it sees a copy of the parent's memory. The parent may have threads: glibc's memory
  * functions, which the child needs, work after such a fork (those of the sanitizers may hang).
+ * What the parent shares with others must not be inherited: a child gets no other child's memory,
+ * and whoever maps more keeps it out of forks (MADV_DONTFORK), as aio_uring.c does.
  *
- * A confined is used by one thread. The parent must treat all that comes from the child as hostile.
+ * Any thread may start one; a confined is then used by one thread. The parent must treat all that
+ * comes from the child as hostile.
  */
 #ifndef BASE_CONFINE_H
 #define BASE_CONFINE_H

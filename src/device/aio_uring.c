@@ -40,6 +40,12 @@ static int uring_open(struct aio *a, struct err *e)
 		return err_nomem(e);
 	u->fd = dev_fd(a->dev, &u->base);
 	rc = io_uring_queue_init(a->depth, &u->uring, 0);
+	if (rc == 0) {
+		/* A confined process (base/confine.h) that inherits it could make requests. */
+		rc = io_uring_ring_dontfork(&u->uring);
+		if (rc < 0)
+			io_uring_queue_exit(&u->uring);
+	}
 	if (rc < 0) {
 		free(u);
 		return err_set(e, ERR_INTERNAL, -rc, "set up io_uring for %s", dev_name(a->dev));

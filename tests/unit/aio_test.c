@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -756,6 +757,45 @@ static void test_choice(void **state)
 	free(model);
 }
 
+/* Mappings of io_uring in this process. */
+static int count_rings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	char line[512];
+	int n = 0;
+
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		n += strstr(line, "io_uring") != NULL;
+	if (f != NULL)
+		fclose(f);
+	return f != NULL ? n : -1;
+}
+
+/* A forked process, which may be one that is not trusted, gets no ring to write to. */
+static void test_rings_are_not_inherited(void **state)
+{
+	uint8_t *model;
+	struct dev *d;
+	struct aio *a;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	if (!have_uring())
+		skip();
+	d = file_ok("inherit", 100, 0, &model);
+	a = open_on(d, "uring", 4);
+	assert_true(count_rings() > 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(count_rings());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	aio_close(a);
+	dev_close(d);
+	free(model);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -775,6 +815,7 @@ int main(void)
 		cmocka_unit_test(test_pipe_order),
 		cmocka_unit_test(test_sequential),
 		cmocka_unit_test(test_choice),
+		cmocka_unit_test(test_rings_are_not_inherited),
 	};
 
 	signal(SIGXFSZ, SIG_IGN);

@@ -245,6 +245,41 @@ static void test_cpu_limit(void **state)
 	assert_non_null(strstr(how, "killed by signal"));
 }
 
+static void wait_for_end(int fd, void *shared, void *user)
+{
+	char byte;
+
+	(void)shared, (void)user;
+	recv(fd, &byte, 1, 0);
+}
+
+static void write_to(int fd, void *shared, void *user)
+{
+	(void)fd, (void)shared;
+	*(volatile unsigned char *)user = 0xee;
+}
+
+/* One that was taken over must not change what another's parser says. */
+static void test_memory_of_another(void **state)
+{
+	struct confine_limits l = { .memory_bytes = 64 * MIB, .cpu_s = 10 };
+	struct confined *a, *b;
+	unsigned char *memory;
+	char how[64], byte;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(confine_start(wait_for_end, NULL, 4096, &l, &a, &e), 0);
+	memory = confined_shared(a);
+	memory[0] = 0x11;
+	assert_int_equal(confine_start(write_to, memory, 4096, &l, &b, &e), 0);
+	assert_true(recv(confined_fd(b), &byte, 1, 0) <= 0);
+	confine_end(b, how, sizeof(how));
+	assert_string_equal(how, "killed by signal 11 (Segmentation fault)");
+	assert_int_equal(memory[0], 0x11);
+	confine_end(a, NULL, 0);
+}
+
 struct lie {
 	uint32_t type;
 	int32_t status, sys;
@@ -301,6 +336,7 @@ int main(void)
 		cmocka_unit_test(test_memory_limit),
 #endif
 		cmocka_unit_test(test_cpu_limit),
+		cmocka_unit_test(test_memory_of_another),
 		cmocka_unit_test(test_lies),
 	};
 
