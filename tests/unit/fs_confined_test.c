@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -158,12 +159,20 @@ static void test_stopped(void **state)
 	spring(2, SIGSTOP, "no sign of life");
 }
 
-/* What a confined process may not do. */
+/* AT_EMPTY_PATH, which fstat needs, lets names through. */
+static bool sees(const char *path)
+{
+	struct stat st;
+
+	return fstatat(AT_FDCWD, path, &st, AT_EMPTY_PATH) == 0;
+}
+
+/* What a confined process may not do; *user: it was started by root. */
 static void escape(int fd, void *shared, void *user)
 {
 	unsigned char *results = shared;
+	bool root = *(bool *)user;
 
-	(void)user;
 	results[0] = open("/etc/passwd", O_RDONLY) < 0 && errno == EPERM;
 	results[1] = socket(AF_INET, SOCK_STREAM, 0) < 0 && errno == EPERM;
 	results[2] = fork() < 0 && errno == EPERM;
@@ -171,23 +180,27 @@ static void escape(int fd, void *shared, void *user)
 	results[4] = getuid() != 0;
 	results[5] = fcntl(fd + 1, F_GETFD) < 0;
 	results[6] = unlink(volume) < 0 && errno == EPERM;
-	results[7] = 1;
+	/* Other users see no more than they saw before. */
+	results[7] = !root ||
+		(!sees("/etc/passwd") && !sees("/proc") && !sees("etc") && !sees("../../../etc"));
+	results[8] = 1;
 }
 
 static void test_confined(void **state)
 {
 	struct confine_limits l = { .memory_bytes = 64 * MIB, .cpu_s = 10 };
 	struct confined *c;
+	bool root = geteuid() == 0;
 	unsigned char *results;
 	char how[64], byte;
 	struct err e;
 
 	(void)state;
-	assert_int_equal(confine_start(escape, NULL, 4096, &l, &c, &e), 0);
+	assert_int_equal(confine_start(escape, &root, 4096, &l, &c, &e), 0);
 	/* The end of the socket is the end of the child. */
 	assert_true(recv(confined_fd(c), &byte, 1, 0) <= 0);
 	results = confined_shared(c);
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 9; i++)
 		if (!results[i])
 			fail_msg("escape %d worked", i);
 	confine_end(c, how, sizeof(how));
@@ -247,9 +260,10 @@ static void test_cpu_limit(void **state)
 
 static void wait_for_end(int fd, void *shared, void *user)
 {
-	char byte;
+	char byte = 0;
 
 	(void)shared, (void)user;
+	send(fd, &byte, 1, 0);
 	recv(fd, &byte, 1, 0);
 }
 
@@ -257,6 +271,28 @@ static void write_to(int fd, void *shared, void *user)
 {
 	(void)fd, (void)shared;
 	*(volatile unsigned char *)user = 0xee;
+}
+
+/* What no limit counts, as memory files: when memory runs out, it is the first to go. */
+static void test_oom_score(void **state)
+{
+	struct confine_limits l = { .memory_bytes = 64 * MIB, .cpu_s = 10 };
+	struct confined *c;
+	char path[64], byte;
+	int score = 0;
+	struct err e;
+	FILE *f;
+
+	(void)state;
+	assert_int_equal(confine_start(wait_for_end, NULL, 4096, &l, &c, &e), 0);
+	assert_int_equal(recv(confined_fd(c), &byte, 1, 0), 1);
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)child_pid());
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%d", &score), 1);
+	assert_int_equal(score, 1000);
+	fclose(f);
+	confine_end(c, NULL, 0);
 }
 
 /* One that was taken over must not change what another's parser says. */
@@ -336,6 +372,7 @@ int main(void)
 		cmocka_unit_test(test_memory_limit),
 #endif
 		cmocka_unit_test(test_cpu_limit),
+		cmocka_unit_test(test_oom_score),
 		cmocka_unit_test(test_memory_of_another),
 		cmocka_unit_test(test_lies),
 	};
