@@ -93,6 +93,9 @@ check_fails 'R7: it has no name' test -e "$TMP/s.img"
 check_status 7 '--on-read-error zero' "$IMGTOOL" restore-set --force --on-read-error zero \
 	"$TMP/bad" "$TMP/s.img"
 check_grep 'bytes in 1 places are damaged' "$TMP/err" 'counts what is lost'
+check_status 7 '--verify-after finds no other damage' "$IMGTOOL" restore-set --force \
+	--on-read-error zero --verify-after "$TMP/bad" "$TMP/s.img"
+check_grep '^  read back: OK, ' "$TMP/out" 'and says so'
 
 # ---- Larger and smaller ----
 check '--size' "$IMGTOOL" restore-set -q --force --size 200M "$set" "$out"

@@ -113,6 +113,14 @@ check_grep '65536 bytes in 1 places are damaged' "$TMP/err" 'and counts it'
 	tail -c +$((offset + 65537)) "$TMP/expected"; } |
 	cmp - "$out" && ok 'there are zeros there, and all else is right' || nok 'all else is right'
 cp "$out" "$TMP/lossy.raw"
+check_status 7 'R7: --verify-after finds no other damage' "$IMGTOOL" restore --force \
+	--on-read-error zero --verify-after "$TMP/bad.zst" "$out"
+check_grep '^  read back: OK, ' "$TMP/out" 'says so'
+check_grep "^  at $offset, 65536 bytes: " "$TMP/out" 'lists what is lost'
+same_file "$out" "$TMP/lossy.raw" 'the file has its name, and zeros where it was damaged'
+check_status 7 '--only-changed does the same' "$IMGTOOL" restore --force --only-changed \
+	--on-read-error zero --verify-after "$TMP/bad.zst" "$out"
+same_file "$out" "$TMP/lossy.raw" 'with the same content'
 check_status 7 'export-range of the damaged block' "$IMGTOOL" export-range "$TMP/bad.zst" --offset \
 	"$offset" --length 5
 check_eq "$(wc -c <"$TMP/out")" 0 'R6: gives no byte of it'
@@ -161,6 +169,17 @@ check_status 7 'a damaged image' "$IMGTOOL" export-raw "$TMP/bad.zst" "$TMP/b.ra
 check_status 7 '--on-read-error zero' "$IMGTOOL" export-raw --force --on-read-error zero \
 	"$TMP/bad.zst" "$TMP/b.raw"
 same_file "$TMP/b.raw" "$TMP/lossy.raw" 'zeros in the same place'
+
+# ---- Nothing at all ----
+: >"$TMP/empty"
+image_quietly "$TMP/empty" "$TMP/empty.zst" 2>"$TMP/err"
+for option in -q --verify-after --only-changed; do
+	check "restore $option of an empty source" "$IMGTOOL" restore --force $option \
+		"$TMP/empty.zst" "$TMP/empty.raw"
+	check_eq "$(stat -c %s "$TMP/empty.raw")" 0 'gives an empty file'
+done
+check 'export-raw from the end' "$IMGTOOL" export-raw --offset 64M "$img" "$TMP/end.raw"
+check_eq "$(stat -c %s "$TMP/end.raw")" 0 'gives an empty file'
 
 # ---- export-range ----
 range() { "$IMGTOOL" export-range "$img" "$@" 2>"$TMP/range.err"; }

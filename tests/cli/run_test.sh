@@ -170,6 +170,17 @@ job { source = src, target = dir .. '/t.zst', max_throughput = '8M', tune = func
   error 'my strategy' end }
 LUA
 
+rm -f "$TMP"/dir/t.zst*
+SECONDS=0
+fails 13 'failing\.lua:3: more than [0-9]+ instructions for one answer' 'a strategy without end' \
+	<<'LUA'
+local src, dir = ...
+job { source = src, target = dir .. '/t.zst', max_throughput = '8M', tune = function()
+  while true do end end }
+LUA
+check_grep 't\.zst\.partial is incomplete, --resume goes on' "$TMP/err" 'and what is left'
+[ $SECONDS -lt 30 ] && ok 'ends soon' || nok 'ends soon' "$SECONDS s"
+
 image_quietly "$src" "$TMP/whole.zst"
 for action in verify restore export; do
 	target="target = dir .. '/tuned', force = true,"
@@ -179,7 +190,12 @@ local src, dir = ...
 job { action = '$action', source = '$TMP/whole.zst', $target
   max_throughput = '6M', pipeline_depth = 4, tune = function() error 'asked for' end }
 LUA
+	[ $action = verify ] || check_grep 'asked for; .*/tuned\.partial is incomplete' "$TMP/err" \
+		'and says what is left'
 done
+echo "job { action = 'clone', source = '$src', target = '$TMP/dir/cloned',
+  max_throughput = '6M', pipeline_depth = 4, tune = function() error 'asked for' end }" |
+	fails 13 'asked for; .*/cloned\.partial is incomplete' 'clone asks its strategy'
 
 # --auto-tune: a run of some seconds, in which it tries another setting.
 "$IMGTOOL" image --json --auto-tune --parallel 1 --pipeline-depth 8 --max-throughput 5M "$src" \

@@ -294,6 +294,51 @@ describe('imgtool.job', function()
     end)
   end)
 
+  it('R7: --verify-after takes what was lost for zeros, and nothing else', function()
+    local image = require 'img.image'
+    local write = require 'imgtool.job.write'
+    local real = write.compare
+    local function spoil(name, offset)
+      local file <close> = assert(io.open(path(name), 'r+b'))
+      file:seek('set', offset)
+      file:write('damage')
+    end
+    assert(capture())
+    local lost, whole
+    do
+      local file <close> = assert(device.open(path 'x.zst'))
+      local opened <close> = assert(image.open(file))
+      local entries = assert(opened:chunk(1)).entries
+      lost, whole = entries[1], entries[2]
+    end
+    spoil('x.zst', lost.file_offset + lost.stored // 2)
+    -- What is damaged on the target before it is read back; where differences are found.
+    for at, found in pairs { [0] = false, [lost.offset] = lost.offset,
+      [whole.offset + 5] = whole.offset } do
+      write.compare = function(c, part)
+        if found then spoil('raw.partial', at) end
+        local compared = real(c, part)
+        assert.equal(found and 1 or 0, compared.loss_count)
+        if found then assert.equal(found, compared.losses[1].offset) end
+        return compared
+      end
+      local result, message, code = job.restore({ source = path 'x.zst', target = path 'raw',
+        on_read_error = 'zero', verify_after = true, force = true }, quiet)
+      write.compare = real
+      assert.equal(not found, exists 'raw')
+      os.remove(path 'raw')
+      if found then
+        assert.equal(sys.codes.target_io, code)
+        assert.matches('raw%.partial does not hold what was written: 65536 bytes in 1 places',
+          message)
+      else
+        assert.equal(sys.codes.damaged, result.code)
+        assert.equal(lost.offset, result.losses[1].offset)
+        assert.equal(0, result.verified.code)
+      end
+    end
+  end)
+
   -- What was written is damaged after the writer was done, before it is read back.
   it('checks an image before it gets its name', function()
     local verify = require 'imgtool.job.verify'

@@ -181,14 +181,8 @@ local function write_image(c, target)
   }))
   local from = writer:offset()
   local handle <close> = start(c, writer)
-  local now, done, message, code = fail.catch(wait.wait, handle, 'image', c.report,
+  local now, done, message, code = wait.to_end(handle, 'image', c.report,
     wait.strategy(c.job, c.settings))
-  if not now then
-    -- The strategy of a job script failed, while the job goes on.
-    handle:cancel(false)
-    handle:wait()
-    give_up(c, writer, done, message)
-  end
   if not done and code ~= sys.codes.bad_sectors then give_up(c, writer, message, code) end
   local root
   root, message, code = writer:finish()

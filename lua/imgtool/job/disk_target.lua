@@ -93,7 +93,8 @@ function Target:finish(result)
   local target = self.target
   if target.type ~= 'block' then
     if result.verified and result.verified.code ~= 0 then
-      fail.throw(('%s; it stays %s'):format(result.message, target.partial), result.code)
+      fail.throw(('%s; it stays %s'):format(result.verified.message, target.partial),
+        result.verified.code)
     end
     try(sys.rename(target.partial, target.path, self.c.job.force))
     return

@@ -7,6 +7,7 @@
 local exclude = require 'imgtool.policy.exclude'
 local fail = require 'imgtool.util.fail'
 local fs = require 'img.fs'
+local limit = require 'imgtool.util.limit'
 local map = require 'img.map'
 local resume = require 'imgtool.policy.resume'
 local size = require 'imgtool.util.size'
@@ -18,23 +19,14 @@ local try = fail.try
 
 -- ---- Looking at the files ----
 
--- For one file: more is a mistake in a script's function, which must not hang the job.
+-- For one file.
 local INSTRUCTIONS <const> = 10000000
-
-local function choose(plan, facts)
-  debug.sethook(function()
-    error(('more than %d instructions for one file: an endless loop?'):format(INSTRUCTIONS), 2)
-  end, '', INSTRUCTIONS)
-  local ok, word = pcall(exclude.choose, plan, facts)
-  debug.sethook()
-  return ok, word
-end
 
 -- What the rules choose; or nil and why the files can't be listed.
 local function look(source, plan, report)
   local chosen, failure = exclude.chosen(), nil
   local function visit(file)
-    local ok, word = choose(plan, exclude.facts(file))
+    local ok, word = limit.call(INSTRUCTIONS, 'one file', exclude.choose, plan, exclude.facts(file))
     if not ok then
       failure = { 'script', tostring(word) }
     elseif sys.signals() > report.signals_before then

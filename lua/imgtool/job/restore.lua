@@ -84,7 +84,8 @@ local function to_file(c, target)
     left = target.partial .. ' is incomplete',
   })
   if result.verified and result.verified.code ~= 0 then
-    fail.throw(('%s; it stays %s'):format(result.message, target.partial), result.code)
+    fail.throw(('%s; it stays %s'):format(result.verified.message, target.partial),
+      result.verified.code)
   end
   try(sys.rename(target.partial, target.path, c.job.force))
   return result

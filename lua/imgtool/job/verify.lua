@@ -27,13 +27,17 @@ function M.settings(job, head)
   })))
 end
 
+--- As many losses as are listed.
+---@param all table[]
+---@return table[]
+function M.listed(all)
+  return json.array(table.move(all, 1, math.min(#all, LISTED), 1, {}))
+end
+
 --- The first losses of a job that has ended.
 ---@param handle img.Job
 ---@return table[]
-function M.losses(handle)
-  local all = handle:losses()
-  return json.array(table.move(all, 1, math.min(#all, LISTED), 1, {}))
-end
+function M.losses(handle) return M.listed(handle:losses()) end
 
 local function result_of(path, handle, now, known)
   local checked, all = handle:blocks()
