@@ -20,6 +20,8 @@ check 'with a name' "$IMGTOOL" run "$TOP/examples/weekly.lua" "$src" "$TMP/dir" 
 check_grep \
 	"^[0-9]+ frames verified, root hash $(info_of "$(ls "$TMP"/dir/other-*.zst)" .root)\$" \
 	"$TMP/out" 'its report'
+check_grep '^  .*/other-.*\.zst: OK: [0-9]+ frames checked' "$TMP/out" \
+	'verified by the job that made it, before it had its name'
 check_status 13 'without arguments' "$IMGTOOL" run "$TOP/examples/weekly.lua"
 check_eq "$(cat "$TMP/err")" 'imgtool: usage: weekly.lua SOURCE DIRECTORY [NAME]' \
 	'it says its usage'
