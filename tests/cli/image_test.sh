@@ -62,6 +62,9 @@ same_file "$TMP/used.zst" "$TMP/default.zst" \
 	'the two are equal: the same bytes for the same --created and --uuid'
 check_eq "$(info_of "$TMP/used.zst" '[.uuid, .created_s, .head.created] | join(" ")')" \
 	"$UUID 1767323045 $CREATED" '--created and --uuid are in the image'
+check_status 2 '--created past the year 9999' image_quietly --created 99999999999999999 "$src" \
+	"$TMP/late.zst"
+check_grep 'created: .* is past the year 9999' "$TMP/err" 'why'
 check '--created takes seconds' image_quietly --created 1767323045 --uuid "$UUID" "$src" \
 	"$TMP/seconds.zst"
 same_file "$TMP/used.zst" "$TMP/seconds.zst" 'of the same moment'

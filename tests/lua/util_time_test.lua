@@ -16,6 +16,20 @@ describe('imgtool.util.time', function()
     assert.equal(12, time.parse('12'))
   end)
 
+  it('knows the years up to 9999', function()
+    assert.equal('9999-12-31T23:59:59Z', time.iso(time.MAX))
+    assert.equal(time.MAX, time.parse('9999-12-31T23:59:59Z'))
+    assert.equal(time.MAX, time.parse(tostring(time.MAX)))
+    for _, seconds in ipairs { time.MAX + 1, math.maxinteger, -1 } do
+      assert.equal(('%d s since 1970'):format(seconds), time.iso(seconds))
+    end
+    for _, text in ipairs { tostring(time.MAX + 1), '99999999999999999', ('9'):rep(30) } do
+      local seconds, message = time.parse(text)
+      assert.is_nil(seconds, text)
+      assert.matches('is past the year 9999', message, 1, true)
+    end
+  end)
+
   it('refuses dates that are none', function()
     for _, text in ipairs { '', 'now', '2023-02-29T00:00:00Z', '2024-13-01T00:00:00Z',
       '2024-01-01T24:00:00Z', '2024-01-01 00:00:00', '1969-12-31T23:59:59Z', '-5' } do

@@ -1,9 +1,14 @@
 --- Points in time as text, UTC always.
 local M = {}
 
+--- The last second of the year 9999: there is no text of four digits for what comes after it.
+M.MAX = 253402300799
+
+--- The time as text; the number itself when that time is out of range, as a hostile image may say.
 ---@param seconds integer since 1970
 ---@return string
 function M.iso(seconds)
+  if seconds < 0 or seconds > M.MAX then return ('%d s since 1970'):format(seconds) end
   return os.date('!%Y-%m-%dT%H:%M:%SZ', seconds) --[[@as string]]
 end
 
@@ -19,8 +24,11 @@ end
 ---@param text string
 ---@return integer? seconds, string? message
 function M.parse(text)
-  local number = math.tointeger(tonumber(text:match('^%d+$')))
-  if number then return number end
+  if text:find('^%d+$') then
+    local number = math.tointeger(tonumber(text))
+    if number and number <= M.MAX then return number end
+    return nil, ("'%s' is past the year 9999"):format(text)
+  end
   local parts = { text:match('^(%d%d%d%d)%-(%d%d)%-(%d%d)T(%d%d):(%d%d):(%d%d)Z$') }
   for i, part in ipairs(parts) do parts[i] = math.tointeger(tonumber(part)) end
   if #parts == 6 then
