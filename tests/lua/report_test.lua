@@ -57,6 +57,23 @@ describe('imgtool.report.text', function()
     assert.equal('ä', text.clean('ä'))
   end)
 
+  it('cleans what an image says in a dry run, and names of files', function()
+    local planned = { action = 'restore', dry_run = true, plan = { 'write \27a' }, refusals = {
+      { rule = 'R5', reason = "serial 'S\27]0;x\a'", override = 'force' } } }
+    assert.equal("would write ?a\nrefused (R5): serial 'S?]0;x?' (--force allows it)",
+      text.result(planned))
+    assert.equal('would verify 5 % of a?b', text.result { action = 'verify', dry_run = true,
+      sample_percent = 5, image = 'a\27b' })
+  end)
+
+  it('shows the page of an image whose time is out of range', function()
+    local page = text.info { head = {}, image = 'x', version = '2.0', uuid = 'U', chunks = 1,
+      created_s = math.maxinteger, source_bytes = 1, logical_bytes = 512, physical_bytes = 512,
+      block_bytes = 65536, chunk_bytes = 65536, data_bytes = 1, zero_bytes = 0, free_bytes = 0,
+      bad_bytes = 0, file_bytes = 1, hash = 'sha256', root = 'R', bad_range_count = 0 }
+    assert.matches('created +9223372036854775807 s since 1970\n', page)
+  end)
+
   it('aligns columns', function()
     assert.equal('A      B\nlong   1\nä     22', text.table({ { 'A', 'B' }, { 'long', '1' },
       { 'ä', '22' } }, { [2] = true }))

@@ -1,6 +1,7 @@
 --- The name of a target, typed on a terminal instead of given with --yes-destroy.
 local safety = require 'imgtool.policy.safety'
 local sys = require 'img.sys'
+local text = require 'imgtool.report.text'
 
 local M = {}
 
@@ -15,7 +16,8 @@ function M.ask(decision, target, job, report)
   if not sys.isatty(0) or not sys.isatty(2) then return nil end
   for _, step in ipairs(decision.plan) do report:to_stderr('would ' .. step) end
   report:end_line()
-  io.stderr:write(('Type %s to go on, anything else to stop: '):format(safety.name_of(target)))
+  io.stderr:write(('Type %s to go on, anything else to stop: '):format(
+    text.clean(safety.name_of(target))))
   return io.read('l')
 end
 

@@ -101,7 +101,7 @@ function Report:progress(what, now, last)
   if self.json then
     put(self.events, json.progress(what, now))
   elseif not self.quiet then
-    self:show_progress(progress.line(what, now), now.elapsed_ns, last)
+    self:show_progress(text.clean(progress.line(what, now)), now.elapsed_ns, last)
   end
 end
 

@@ -87,10 +87,10 @@ end
 local RESULT = {}
 
 function RESULT.image(r)
-  local name = r.image == '-' and 'stdout' or r.image
+  local name, source = r.image == '-' and 'stdout' or M.clean(r.image), M.clean(r.source)
   if r.dry_run then
     local lines = { ('would image %s (%s, %s to read) to %s\n  %s blocks, chunks of %s, blocks of'
-      .. ' %s, level %d, %s, %s, depth %d%s'):format(r.source, size.human(r.source_bytes),
+      .. ' %s, level %d, %s, %s, depth %d%s'):format(source, size.human(r.source_bytes),
       size.human(r.read_bytes), name, r.map, size.exact(r.chunk_bytes), size.exact(r.block_bytes),
       r.level, r.hash, count(r.workers, 'worker'), r.depth, excluded(r)) }
     append(lines, M.estimate(r, ''))
@@ -98,7 +98,7 @@ function RESULT.image(r)
   end
   local ratio = progress.ratio(r.source_bytes, r.file_bytes)
   local lines = {
-    ('%s: %s of %s in %s%s'):format(name, size.human(r.source_bytes), r.source,
+    ('%s: %s of %s in %s%s'):format(name, size.human(r.source_bytes), source,
       seconds(r.elapsed_ns), speed(r.read_bytes, r.elapsed_ns)),
     '  ' .. kinds(r),
     ('  image of %s%s, root hash %s%s'):format(size.human(r.file_bytes),
@@ -112,11 +112,12 @@ function RESULT.image(r)
 end
 
 function RESULT.verify(r)
-  if r.dry_run then return ('would verify %d %% of %s'):format(r.sample_percent, r.image) end
+  local name = M.clean(r.image)
+  if r.dry_run then return ('would verify %d %% of %s'):format(r.sample_percent, name) end
   local what = r.sample_percent >= 100 and count(r.blocks, 'frame')
     or ('%d of %s (%.1f %%, seed %d)'):format(r.blocks_checked, count(r.blocks, 'frame'),
       100 * r.blocks_checked / math.max(1, r.blocks), r.seed)
-  local lines = { ('%s: %s: %s checked in %s%s'):format(r.image, r.code == 0 and 'OK' or 'DAMAGED',
+  local lines = { ('%s: %s: %s checked in %s%s'):format(name, r.code == 0 and 'OK' or 'DAMAGED',
     what, seconds(r.elapsed_ns), speed(r.read_bytes, r.elapsed_ns)) }
   if r.bad_range_bytes > 0 then
     lines[1] = lines[1] .. (', %s of the source were unreadable when it was imaged'):format(
@@ -131,15 +132,15 @@ function RESULT.restore(r)
     local lines = {}
     for _, step in ipairs(r.plan) do lines[#lines + 1] = 'would ' .. M.clean(step) end
     for _, refusal in ipairs(r.refusals) do
-      lines[#lines + 1] = ('refused (%s): %s%s'):format(refusal.rule, refusal.reason,
+      lines[#lines + 1] = ('refused (%s): %s%s'):format(refusal.rule, M.clean(refusal.reason),
         refusal.override and (' (--%s allows it)'):format(refusal.override) or '')
     end
     append(lines, M.estimate(r, 'to write '))
     return table.concat(lines, '\n')
   end
   local lines = {
-    ('%s: %s of %s in %s%s'):format(r.target, size.human(r.length), r.image, seconds(r.elapsed_ns),
-      speed(r.data_bytes, r.elapsed_ns)),
+    ('%s: %s of %s in %s%s'):format(M.clean(r.target), size.human(r.length), M.clean(r.image),
+      seconds(r.elapsed_ns), speed(r.data_bytes, r.elapsed_ns)),
     ('  data %s, zero %s, free %s'):format(size.human(r.data_bytes), size.human(r.zero_bytes),
       size.human(r.free_bytes)),
   }
@@ -156,7 +157,7 @@ RESULT.export = RESULT.restore
 local function grown_line(g)
   if g.new_bytes == g.old_bytes then return '  there is no room to grow the last partition' end
   return ('  the last partition has %s now, it had %s%s'):format(size.human(g.new_bytes),
-    size.human(g.old_bytes), g.file_system and '; ' .. g.file_system or '')
+    size.human(g.old_bytes), g.file_system and '; ' .. M.clean(g.file_system) or '')
 end
 
 local function ids_lines(ids)
@@ -176,7 +177,7 @@ RESULT['restore-physical'] = function(r)
   local lines = { text }
   if r.grown then lines[#lines + 1] = grown_line(r.grown) end
   if r.ids then append(lines, ids_lines(r.ids)) end
-  if r.undo_dir then lines[#lines + 1] = '  undo copies are in ' .. r.undo_dir end
+  if r.undo_dir then lines[#lines + 1] = '  undo copies are in ' .. M.clean(r.undo_dir) end
   return table.concat(lines, '\n')
 end
 RESULT['restore-set'] = RESULT['restore-physical']
@@ -194,8 +195,9 @@ function RESULT.repair(r)
   if r.tables_lost > 0 then what[#what + 1] = count(r.tables_lost, 'table') .. ' lost' end
   if r.chunks_lost > 0 then what[#what + 1] = count(r.chunks_lost, 'chunk') .. ' not found' end
   local lines = {
-    (r.dry_run and 'would make %s of %s; read in %s%s' or '%s: made of %s in %s%s'):format(r.image,
-      r.source, seconds(r.elapsed_ns), #what > 0 and ': ' .. table.concat(what, ', ') or ''),
+    (r.dry_run and 'would make %s of %s; read in %s%s' or '%s: made of %s in %s%s'):format(
+      M.clean(r.image), M.clean(r.source), seconds(r.elapsed_ns),
+      #what > 0 and ': ' .. table.concat(what, ', ') or ''),
     '  ' .. kinds(r),
     r.lost_bytes == 0 and '  nothing is lost'
       or ('  lost: %s in %s'):format(size.human(r.lost_bytes), count(r.lost_ranges, 'range')),
