@@ -152,14 +152,21 @@ int image_f_writer(lua_State *L)
 	return 1;
 }
 
-/* Does the file begin like an image? Told apart from a damaged one by the first words alone. */
+/*
+ * Does the file begin like an image, as far as it goes? Told apart from a damaged one by the first
+ * words alone.
+ */
 static int check_start(struct dev *d, struct err *e)
 {
-	uint8_t start[RECORD_HEAD_BYTES] = { 0 };
+	static const char word[] = "IMGTHEAD";
+	uint8_t start[RECORD_HEAD_BYTES] = { 0 }, magic[4];
+	size_t n = (size_t)min_u64(dev_size(d), sizeof(start));
 
-	if (dev_size(d) >= sizeof(start) && dev_read(d, 0, start, sizeof(start), e) < 0)
+	if (dev_read(d, 0, start, n, e) < 0)
 		return -e->code;
-	if (get_le32(start) != RECORD_MAGIC || memcmp(start + 8, "IMGTHEAD", 8) != 0)
+	put_le32(magic, RECORD_MAGIC);
+	if (n == 0 || memcmp(start, magic, min_u64(n, sizeof(magic))) != 0 ||
+		(n > 8 && memcmp(start + 8, word, min_u64(n - 8, 8)) != 0))
 		return err_set(e, ERR_FORMAT, 0, "%s: not an imgtool image", dev_name(d));
 	return 0;
 }

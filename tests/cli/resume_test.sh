@@ -68,6 +68,41 @@ same_file "$img" "$TMP/whole.zst" 'gives the whole image'
 check '--resume of an empty file begins' "$IMGTOOL" image --resume -q $FIXED "$src" "$TMP/empty.zst"
 same_file "$TMP/empty.zst" "$TMP/whole.zst" 'anew'
 
+# What a crash may leave of a run before its first commit.
+head -c 100 "$TMP/whole.zst" >"$TMP/cut.zst.partial"
+head -c 5 "$TMP/whole.zst" >"$TMP/short.zst.partial"
+head -c 4096 /dev/zero >"$TMP/zeros.zst.partial"
+check 'a dry run takes zeros, too' "$IMGTOOL" image --resume --dry-run -q "$src" "$TMP/zeros.zst"
+for name in cut short zeros; do
+	# shellcheck disable=SC2086
+	check "--resume of what is $name begins" "$IMGTOOL" image --resume -q $FIXED "$src" \
+		"$TMP/$name.zst"
+	same_file "$TMP/$name.zst" "$TMP/whole.zst" 'anew'
+done
+head -c 4096 /dev/urandom >"$TMP/random"
+head -c 8192 "$TMP/whole.zst" >"$TMP/broken"
+flip "$TMP/broken" 200
+for name in random broken; do
+	cp "$TMP/$name" "$TMP/$name.zst.partial"
+	check_fails "--resume refuses what is $name" "$IMGTOOL" image --resume "$src" \
+		"$TMP/$name.zst"
+	check_fails 'and so does a dry run' "$IMGTOOL" image --resume --dry-run "$src" \
+		"$TMP/$name.zst"
+	same_file "$TMP/$name" "$TMP/$name.zst.partial" 'and leaves it as it is'
+done
+
+# The mode is the image's own, as all that decides its bytes.
+start_slowly --all-blocks
+kill -INT $PID
+wait $PID || true
+cp "$img.partial" "$TMP/all.zst.partial"
+check '--resume of all blocks' "$IMGTOOL" image --resume -q "$src" "$img"
+check_eq "$(info_of "$img" '[.head.map.kind, .head.settings.mode]')" '["all","all_blocks"]' \
+	'takes all of them'
+check 'it verifies' "$IMGTOOL" verify -q "$img"
+check_status 9 '--used-only of all blocks' "$IMGTOOL" image --resume --used-only "$src" \
+	"$TMP/all.zst"
+
 # ---- What resume refuses ----
 start_slowly
 kill -INT $PID

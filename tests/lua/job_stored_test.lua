@@ -31,9 +31,22 @@ describe('imgtool.job.stored', function()
   it('tells the settings, numbers from HEAD and not from its text', function()
     local settings, decoded = stored.settings(head_of(json.encode(HEAD)))
     assert.same({ level = 3, on_read_error = 'zero', hash = 'sha256', uuid = 'U', created = 5,
-      block_bytes = 65536, chunk_bytes = 1 << 20 }, settings)
+      block_bytes = 65536, chunk_bytes = 1 << 20, mode = 'used_only' }, settings)
     assert.equal('S1', decoded.source.serial)
     for _, text in ipairs(HOSTILE) do assert.is_nil((stored.settings(head_of(text)))) end
+  end)
+
+  it('tells which blocks were asked for, and by the reason where an old image does not', function()
+    local function mode_of(mode, map)
+      local text = json.encode { map = map,
+        settings = { level = 3, on_read_error = 'zero', mode = mode } }
+      return stored.settings(head_of(text)).mode
+    end
+    assert.equal('all_blocks', mode_of('all_blocks', { kind = 'all', reason = 'x' }))
+    assert.equal('used_only', mode_of('used_only', { kind = 'all', reason = 'asked for' }))
+    assert.equal('all_blocks', mode_of(nil, { kind = 'all', reason = 'asked for' }))
+    assert.equal('used_only', mode_of(nil, { kind = 'all', reason = 'no file system' }))
+    for _, wrong in ipairs { 5, 'x', {} } do assert.equal('used_only', mode_of(wrong, 7)) end
   end)
 
   it('tells the numbers and ranges of a result', function()

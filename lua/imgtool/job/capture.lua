@@ -23,6 +23,8 @@ local M = {}
 
 local try = fail.try
 
+local PIECE <const> = 1 << 20
+
 -- Where the image goes, and what to do about files that are there.
 local function plan_file(job, identity, report)
   if job.target == '-' then
@@ -55,12 +57,26 @@ local function plan_file(job, identity, report)
   return file
 end
 
--- The head, text and settings of the incomplete image, when it is one, and it may be gone on with.
+-- Nothing but zeros, which a file system may leave of a run before its first commit.
+local function is_blank(dev)
+  local size = dev:size()
+  for offset = 0, size - 1, PIECE do
+    if try(dev:read(offset, math.min(PIECE, size - offset))):find('[^\0]') then return false end
+  end
+  return true
+end
+
+-- The head, text and settings of the incomplete image, when it is one, and it may be gone on with;
+-- nil when it is begun anew (docs/image-format-v2.md, 10).
 local function stored_head(file, job)
   local dev <close> = try(device.open(file.partial))
-  if dev:size() == 0 then return nil end
   local head, message, code = image.read_head(dev)
-  if not head then fail.throw(('%s (--force begins anew)'):format(message), code) end
+  if not head then
+    if code == sys.codes.format and is_blank(dev) then return nil end
+    -- Whether HEAD is cut or broken is told apart by the writer, which refuses the latter.
+    if code == sys.codes.damaged and not job.dry_run then return nil end
+    fail.throw(('%s (--force begins anew)'):format(message), code)
+  end
   local kept, decoded = stored.settings(head)
   if not kept then
     fail.raise('damaged', '%s: its metadata can\'t be read (--force begins anew)', file.partial)
@@ -84,6 +100,7 @@ local function settings_of(job, source_bytes, kept)
   settings.level = kept.level or job.level
   settings.hash = kept.hash or job.hash
   settings.on_read_error = kept.on_read_error or job.on_read_error
+  settings.mode = job.mode
   return settings
 end
 
@@ -110,6 +127,7 @@ local function make_head(c, old, old_text)
     path = job.source, identity = c.identity, info = info, fs = c.fs, note = c.live_note,
     exclude = c.exclude, modified_s = facts.modified_s(c.identity.path),
   }, settings)
+  described.settings.mode = settings.mode
   if old then
     local same, reason = resume.same_source(old_text, described)
     if not same then fail.raise('refused', 'resume %s: %s', c.file.partial, reason) end
@@ -134,6 +152,7 @@ local function gather(job, report, source, known)
   if not known.identity then check_live(c) end
   local old, old_text, kept
   if c.file.action == 'resume' then old, old_text, kept = stored_head(c.file, job) end
+  if kept and not job.given.mode then job.mode = kept.mode end
   if known.map then
     c.map, c.fs = known.map()
   else

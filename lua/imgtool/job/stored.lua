@@ -38,6 +38,11 @@ local function setting(value, name)
   end
 end
 
+-- Which blocks a job asked for. Images of earlier versions tell only why all of them were taken.
+local function mode_of(said, map)
+  return setting(said.mode, 'mode') or (map.reason == 'asked for' and 'all_blocks' or 'used_only')
+end
+
 --- The settings that an incomplete image was begun with: what HEAD has in numbers from there, the
 --- others from its text. nil when the text lacks them.
 ---@param head img.Head
@@ -51,6 +56,7 @@ function M.settings(head)
   return {
     level = level, on_read_error = on_read_error, hash = head.hash, uuid = head.uuid,
     created = head.created_s, block_bytes = head.block_bytes, chunk_bytes = head.chunk_bytes,
+    mode = mode_of(said, object(decoded.map)),
     exclude = type(said.exclude) == 'table' and said.exclude or nil,
   }, decoded
 end
