@@ -132,6 +132,7 @@ describe('imgtool.job.check', function()
       { { created = 'today' }, "job.created: 'today' is no time: seconds since 1970 or"
         .. ' YYYY-MM-DDTHH:MM:SSZ are' },
       { { created = -1 }, 'job.created: a time is expected' },
+      { { created = 253402300800 }, 'job.created: a time is expected' },
       { { uuid = 'x' }, "job.uuid: 'x' is no UUID" },
       { { uuid = UUID .. '0' }, "job.uuid: '" .. UUID .. "0' is no UUID" },
       { { uuid = '00000000-0000-0000-0000-000000000000' },

@@ -93,7 +93,7 @@ function TYPES.choice(field, value)
 end
 
 function TYPES.time(_, value)
-  if math.type(value) == 'integer' and value >= 0 then return value end
+  if math.type(value) == 'integer' and value >= 0 and value <= time.MAX then return value end
   if type(value) ~= 'string' then return nil, 'a time is expected' end
   return time.parse(value)
 end
