@@ -99,12 +99,16 @@ cp "$disk" "$TMP/changed.img"
 cp "$TMP/part.ext4" "$TMP/part.keep"
 tune2fs -f -U random "$TMP/part.ext4" >/dev/null 2>&1
 put "$TMP/part.ext4" "$TMP/changed.img" 1
+refuses 'time of its last change' 'a disk file that was written to since' \
+	"$IMGTOOL" backup-disk --resume "$TMP/changed.img" "$set"
+touch -r "$disk" "$TMP/changed.img"
 refuses 'file system UUID is' 'another file system in a partition that is complete' \
 	"$IMGTOOL" backup-disk --resume "$TMP/changed.img" "$set"
 # The same file system with one file more: only its map tells.
 debugfs -w -R "write $TMP/small/random more" "$TMP/part.keep" >/dev/null 2>&1
 cp "$disk" "$TMP/changed.img"
 put "$TMP/part.keep" "$TMP/changed.img" 1
+touch -r "$disk" "$TMP/changed.img"
 USED="--created $CREATED --uuid $UUID --chunk-size 1M"
 # shellcheck disable=SC2086
 "$IMGTOOL" backup-disk -q $USED "$disk" "$TMP/used"

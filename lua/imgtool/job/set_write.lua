@@ -52,6 +52,7 @@ local function check_kept(set, entry)
   local same, reason = resume.same_source(json.decode(known.text), head_text.text({
     tool = '', host = '', created_s = 0, path = '', identity = entry.known.identity,
     info = source:info(), fs = entry.fs, exclude = entry.exclude,
+    modified_s = facts.modified_s(entry.known.identity.path),
   }, {}))
   if same and known.map_digest ~= entry.map_digest then
     same, reason = false, 'its file system has changed since'
