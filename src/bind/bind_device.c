@@ -327,6 +327,18 @@ static int f_holders(lua_State *L)
 	return 2;
 }
 
+static int f_reaches(lua_State *L)
+{
+	struct box *b = check_device(L, 1);
+	bool reaches = true;
+	struct err e;
+
+	if (identity_reaches(dev_of(b), luaL_checkstring(L, 2), &reaches, &e) < 0)
+		return bind_fail(L, &e);
+	lua_pushboolean(L, reaches);
+	return 1;
+}
+
 static int m_name(lua_State *L)
 {
 	lua_pushstring(L, dev_name(dev_of(check_device(L, 1))));
@@ -475,6 +487,7 @@ static const luaL_Reg functions[] = {
 	{ "identity", f_identity },
 	{ "list", f_list },
 	{ "holders", f_holders },
+	{ "reaches", f_reaches },
 	{ NULL, NULL },
 };
 

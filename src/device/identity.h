@@ -56,4 +56,10 @@ int identity_list(struct identity **out, size_t *count, struct err *e);
  */
 int identity_holders(const struct dev *d, char *out, size_t len, bool *in_use, struct err *e);
 
+/*
+ * Does writing to an open device or file change what `path`, a file or block device, holds? They
+ * are one, one lies on the other (loop devices, partitions, LVM, md, dm), or both on the same.
+ */
+int identity_reaches(const struct dev *d, const char *path, bool *reaches, struct err *e);
+
 #endif

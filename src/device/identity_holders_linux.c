@@ -24,6 +24,9 @@
 #include "device/dev_int.h"
 #include "device/identity_holders_int.h"
 
+/* Devices on devices: deeper than anybody stacks them, and an end to what makes no sense. */
+#define DEPTH_MAX 32
+
 /* ---- What was found ---- */
 
 void holders_say(struct holders *h, bool hurts, const char *fmt, ...)
@@ -161,32 +164,46 @@ static int add_loops(struct holders *h, const struct member *under, struct err *
 	return rc;
 }
 
-/* What is under a loop device is written to through it. */
-static int add_below(struct holders *h, const char *name, struct err *e)
+/* What a device lies on directly, when that is a device; a file is remembered. */
+static bool carrier_of(struct holders *h, const char *name, char out[SYS_NAME_LEN], bool *whole)
 {
+	*whole = true;
 	for (size_t i = 0; i < h->loop_count; i++) {
 		const struct loop *l = &h->loops[i];
-		char under[SYS_NAME_LEN];
 
 		if (strcmp(l->name, name) != 0)
 			continue;
-		if (l->over_block && sys_name_of(h->root, l->rdev, under))
-			return add(h, under, true, e);
-		if (!l->over_block) {
-			h->has_file = true;
-			h->file_dev = l->file_dev;
-			h->file_ino = l->file_ino;
-		}
-		return 0;
+		if (l->over_block)
+			return sys_name_of(h->root, l->rdev, out);
+		h->has_file = true;
+		h->file_dev = l->file_dev;
+		h->file_ino = l->file_ino;
+		return false;
 	}
-	return 0;
+	*whole = false; /* A partition's disk has other partitions, too. */
+	return sys_parent_of(h->root, name, out);
+}
+
+/* A device and what is written to through it: disks of partitions, what loop devices are over. */
+static int add_down(struct holders *h, const char *first, struct err *e)
+{
+	char name[SYS_NAME_LEN], under[SYS_NAME_LEN];
+	bool whole = true;
+	int rc = 0;
+
+	memcpy(name, first, sizeof(name));
+	for (int depth = 0; depth < DEPTH_MAX; depth++) {
+		rc = add(h, name, whole, e);
+		if (rc < 0 || !carrier_of(h, name, under, &whole))
+			break;
+		memcpy(name, under, sizeof(name));
+	}
+	return rc;
 }
 
 static int add_target(struct holders *h, const struct holders_target *t, struct err *e)
 {
 	char name[SYS_NAME_LEN];
-	char parent[SYS_NAME_LEN];
-	int rc;
 
 	if (!t->block) {
 		h->has_file = true;
@@ -196,15 +213,7 @@ static int add_target(struct holders *h, const struct holders_target *t, struct 
 	}
 	if (!sys_name_of(h->root, t->rdev, name))
 		return err_set(e, ERR_NOT_FOUND, 0, "%s is unknown to %s/sys", t->name, h->root);
-	rc = add(h, name, true, e);
-	if (rc == 0)
-		rc = add_below(h, name, e);
-	if (rc == 0 && sys_parent_of(h->root, name, parent)) {
-		rc = add(h, parent, false, e);
-		if (rc == 0)
-			rc = add_below(h, parent, e);
-	}
-	return rc;
+	return add_down(h, name, e);
 }
 
 /* Upwards from every member, until nothing new comes. */
@@ -325,6 +334,16 @@ static void see_loops(struct holders *h)
 	}
 }
 
+static int build_set(struct holders *h, const struct holders_target *t, char (*names)[SYS_NAME_LEN],
+	size_t count, struct err *e)
+{
+	int rc = load_loops(h, names, count, e);
+
+	if (rc == 0)
+		rc = add_target(h, t, e);
+	return rc < 0 ? rc : close_set(h, names, count, e);
+}
+
 static int look(struct holders *h, const struct holders_target *t, struct err *e)
 {
 	char(*names)[SYS_NAME_LEN];
@@ -332,11 +351,7 @@ static int look(struct holders *h, const struct holders_target *t, struct err *e
 	int rc = sys_list(h->root, &names, &count, e);
 
 	if (rc == 0)
-		rc = load_loops(h, names, count, e);
-	if (rc == 0)
-		rc = add_target(h, t, e);
-	if (rc == 0)
-		rc = close_set(h, names, count, e);
+		rc = build_set(h, t, names, count, e);
 	if (rc == 0)
 		rc = holders_see_mounts(h, e);
 	if (rc == 0)
@@ -360,6 +375,66 @@ int identity_holders_at(const char *root, const struct holders_target *target, c
 	*in_use = false;
 	rc = look(&h, target, e);
 	*in_use = rc < 0 || h.in_use;
+	free(h.members);
+	free(h.loops);
+	return rc;
+}
+
+static bool is_file(const struct holders *h, const struct holders_target *t)
+{
+	return !t->block && h->has_file && h->file_dev == t->file_dev && h->file_ino == t->file_ino;
+}
+
+/*
+ * Is the device on `t`, whatever is between them? LVM, md and dm are on what sysfs calls slaves:
+ * several, whose files are all remembered in `h`, each until the next.
+ */
+static bool lies_on(struct holders *h, char (*names)[SYS_NAME_LEN], size_t count, const char *name,
+	const struct holders_target *t, int depth)
+{
+	char under[SYS_NAME_LEN];
+	bool whole, on_device;
+	dev_t devno;
+
+	if (depth == DEPTH_MAX)
+		return false;
+	if (t->block && sys_devno_of(h->root, name, &devno) && devno == t->rdev)
+		return true;
+	on_device = carrier_of(h, name, under, &whole);
+	if (is_file(h, t) || (on_device && lies_on(h, names, count, under, t, depth + 1)))
+		return true;
+	for (size_t i = 0; i < count; i++)
+		if (sys_exists(h->root, "/sys/class/block/%s/slaves/%s", name, names[i]) &&
+			lies_on(h, names, count, names[i], t, depth + 1))
+			return true;
+	return false;
+}
+
+static bool is_reached(struct holders *h, char (*names)[SYS_NAME_LEN], size_t count,
+	const struct holders_target *from, const struct holders_target *to)
+{
+	char name[SYS_NAME_LEN];
+
+	if (is_file(h, to) || (to->block && holders_find(h, to->rdev) != NULL))
+		return true;
+	return from->block && sys_name_of(h->root, from->rdev, name) &&
+		lies_on(h, names, count, name, to, 0);
+}
+
+int identity_reaches_at(const char *root, const struct holders_target *from,
+	const struct holders_target *to, bool *reaches, struct err *e)
+{
+	struct holders h = { .root = root, .file_name = from->name };
+	char(*names)[SYS_NAME_LEN];
+	size_t count;
+	int rc = sys_list(root, &names, &count, e);
+
+	*reaches = true;
+	if (rc == 0)
+		rc = build_set(&h, from, names, count, e);
+	if (rc == 0)
+		*reaches = is_reached(&h, names, count, from, to);
+	free(names);
 	free(h.members);
 	free(h.loops);
 	return rc;
@@ -393,9 +468,18 @@ static void try_exclusive(const struct dev *d, int fd, char *out, size_t len, bo
 		used > 0 ? "\n" : "", dev_name(d));
 }
 
+static struct holders_target target_of(const char *name, const struct stat *st)
+{
+	return (struct holders_target){ .block = S_ISBLK(st->st_mode),
+		.rdev = st->st_rdev,
+		.file_dev = st->st_dev,
+		.file_ino = st->st_ino,
+		.name = name };
+}
+
 int identity_holders(const struct dev *d, char *out, size_t len, bool *in_use, struct err *e)
 {
-	struct holders_target target = { .name = dev_name(d) };
+	struct holders_target target;
 	uint64_t base;
 	int fd = dev_fd(d, &base);
 	struct stat st;
@@ -408,12 +492,28 @@ int identity_holders(const struct dev *d, char *out, size_t len, bool *in_use, s
 	*in_use = true;
 	if (fstat(fd, &st) < 0)
 		return err_set_errno(e, ERR_SOURCE, errno, "stat %s", dev_name(d));
-	target.block = S_ISBLK(st.st_mode);
-	target.rdev = st.st_rdev;
-	target.file_dev = st.st_dev;
-	target.file_ino = st.st_ino;
+	target = target_of(dev_name(d), &st);
 	rc = identity_holders_at("", &target, out, len, in_use, e);
 	if (rc == 0 && target.block)
 		try_exclusive(d, fd, out, len, in_use);
 	return rc;
+}
+
+int identity_reaches(const struct dev *d, const char *path, bool *reaches, struct err *e)
+{
+	struct holders_target from, to;
+	uint64_t base;
+	int fd = dev_fd(d, &base);
+	struct stat st;
+
+	*reaches = false;
+	if (fd < 0)
+		return 0;
+	if (fstat(fd, &st) < 0)
+		return err_set_errno(e, ERR_SOURCE, errno, "stat %s", dev_name(d));
+	from = target_of(dev_name(d), &st);
+	if (stat(path, &st) < 0)
+		return err_set_errno(e, ERR_NOT_FOUND, errno, "stat %s", path);
+	to = target_of(path, &st);
+	return identity_reaches_at("", &from, &to, reaches, e);
 }

@@ -78,5 +78,8 @@ struct holders_target {
 
 int identity_holders_at(const char *root, const struct holders_target *target, char *out,
 	size_t len, bool *in_use, struct err *e);
+/* Does writing to `from` change what `to` holds? */
+int identity_reaches_at(const char *root, const struct holders_target *from,
+	const struct holders_target *to, bool *reaches, struct err *e);
 
 #endif

@@ -262,6 +262,23 @@ check_grep 'holds the set' "$TMP/err" 'why'
 sync
 check_eq "$(sha256sum <"$TMP/m6")" "$before" 'not one byte has changed'
 
+# Loop devices that nobody uses, between the source of a clone and its target.
+cp "$want" "$TMP/m9"
+loop_of "$TMP/m9"
+over=$LOOP
+loop_of "$over"
+over_loop=$LOOP
+loop_of "$TMP/m9"
+for pair in "$TMP/m9 $over" "$TMP/m9 $over_loop" "$over $over_loop" "$over_loop $over" \
+	"$over $LOOP"; do
+	# shellcheck disable=SC2086
+	set -- $pair
+	refused R5 'is the source itself' "$2" "$TMP/m9" "${1##*/} to ${2##*/} over loop devices" \
+		"$IMGTOOL" clone --force --yes-destroy "$(name_of "$2")" "$1" "$2"
+done
+refused R5 'is the source itself' "$over" "$TMP/m9" 'the file under a loop device' \
+	"$IMGTOOL" clone --force "$over" "$TMP/m9"
+
 target m7 64M
 refused R4 'is too small: 67108864 bytes; the source has 100663296, and needs' "$LOOP" "$TMP/m7" \
 	'a smaller disk' "$IMGTOOL" restore-physical --force --yes-destroy "$(name_of "$LOOP")" \

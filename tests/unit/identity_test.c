@@ -196,6 +196,9 @@ static void make_stacks(void)
 	partition("virtual/block/md0/md0p1", "259:20", "1\n", "2048\n");
 	held_by("sdb", "md0");
 	held_by("sdz", "md0");
+	attr("md0", "slaves/sdb", "");
+	attr("md0", "slaves/sdz", "");
+	attr("dm-2", "slaves/sdc1", "");
 	block("virtual/block/ram0", "1:0", "2000\n");
 	block("virtual/block/zram0", "252:0", "2000\n");
 	block("virtual/block/loop0", "7:0", "0\n");
@@ -210,11 +213,21 @@ static void make_stacks(void)
 	loop("loop2", "7:2", "/images/disk.img\n");
 	loop("loop3", "7:3", "/images/disk two.img\n");
 	loop("loop4", "7:4", "/dev/sdaa\n");
+	/* One over the other; over a partition. */
+	put("/images/under.img", "x");
+	loop("loop5", "7:5", "/images/under.img\n");
+	loop("loop6", "7:6", "/dev/loop5\n");
+	block("pci0/sdd", "8:48", "2000\n");
+	partition("pci0/sdd/sdd1", "8:49", "1\n", "2048\n");
+	partition("pci0/sdd/sdd2", "8:50", "2\n", "4096\n");
+	loop("loop7", "7:7", "/dev/sdd2\n");
 	loop("loop10", "7:10", "/images/gone.img (deleted)\n");
 	put_dir("/dev/mapper");
 	put("/dev/dm-0", "");
 	put("/dev/dm-1", "");
 	put("/dev/sdaa", "");
+	put("/dev/loop5", "");
+	put("/dev/sdd2", "");
 	put_link("/dev/mapper/vg-root", "../dm-0");
 	put_link("/dev/mapper/vg-spare", "../dm-1");
 }
@@ -308,9 +321,10 @@ static void test_copy(void **state)
 static void test_list(void **state)
 {
 	static const char *const want[] = { "cciss!c0d0", "dm-0", "dm-1", "dm-2", "loop1",
-		"loop1p1", "loop1p2", "loop2", "loop3", "loop4", "loop10", "md0", "md0p1",
-		"nvme0n1", "nvme0n1p1", "nvme0n1p2", "sda", "sda1", "sda2", "sda3", "sda10", "sdb",
-		"sdc", "sdc1", "sdz", "sdaa", "sr0", "vda" };
+		"loop1p1", "loop1p2", "loop2", "loop3", "loop4", "loop5", "loop6", "loop7",
+		"loop10", "md0", "md0p1", "nvme0n1", "nvme0n1p1", "nvme0n1p2", "sda", "sda1",
+		"sda2", "sda3", "sda10", "sdb", "sdc", "sdc1", "sdd", "sdd1", "sdd2", "sdz", "sdaa",
+		"sr0", "vda" };
 	struct identity *list;
 	size_t count;
 
@@ -460,7 +474,7 @@ static bool look_at(unsigned maj, unsigned min)
 	return look(&t);
 }
 
-static bool look_at_file(const char *path)
+static struct holders_target file_of(const char *path)
 {
 	struct holders_target t = { .name = "FILE" };
 	char full[PATH_MAX];
@@ -470,6 +484,13 @@ static bool look_at_file(const char *path)
 	assert_int_equal(stat(full, &st), 0);
 	t.file_dev = st.st_dev;
 	t.file_ino = st.st_ino;
+	return t;
+}
+
+static bool look_at_file(const char *path)
+{
+	const struct holders_target t = file_of(path);
+
 	return look(&t);
 }
 
@@ -553,6 +574,47 @@ static void test_r5_loops(void **state)
 	assert_says("/dev/loop4: mounted at /mnt/over");
 	assert_says("/dev/sdaa: behind loop device /dev/loop4");
 	assert_true(look_at(7, 4));
+}
+
+static struct holders_target block_of(unsigned maj, unsigned min)
+{
+	return (struct holders_target){ .block = true, .rdev = makedev(maj, min), .name = "x" };
+}
+
+static bool reaches(struct holders_target from, struct holders_target to)
+{
+	bool reached = false;
+
+	assert_ok(identity_reaches_at(root, &from, &to, &reached, &e), &e);
+	return reached;
+}
+
+static void test_r5_reaches(void **state)
+{
+	const struct holders_target file = file_of("/images/under.img"), loop5 = block_of(7, 5),
+				    loop6 = block_of(7, 6), loop7 = block_of(7, 7);
+
+	(void)state;
+	/* Loop devices over a file, one over the other; and the other way round. */
+	assert_true(reaches(loop5, file));
+	assert_true(reaches(loop6, file));
+	assert_true(reaches(loop6, loop5));
+	assert_true(reaches(file, loop6));
+	assert_true(reaches(file, file));
+	assert_true(reaches(block_of(7, 1), block_of(7, 2)));
+	assert_false(reaches(loop6, file_of("/images/disk.img")));
+	assert_false(reaches(loop5, block_of(7, 1)));
+	/* Over a partition: its disk changes, too, but not the other partitions. */
+	assert_true(reaches(loop7, block_of(8, 50)));
+	assert_true(reaches(loop7, block_of(8, 48)));
+	assert_true(reaches(block_of(8, 48), loop7));
+	assert_false(reaches(loop7, block_of(8, 49)));
+	assert_false(reaches(block_of(259, 30), block_of(259, 31)));
+	/* A RAID and a logical volume lie on disks. */
+	assert_true(reaches(block_of(259, 20), block_of(65, 144)));
+	assert_true(reaches(block_of(253, 2), block_of(8, 32)));
+	assert_true(reaches(block_of(8, 32), block_of(253, 2)));
+	assert_false(reaches(block_of(253, 2), block_of(8, 0)));
 }
 
 /* Is that one of `lines`, whole? */
@@ -819,6 +881,7 @@ int main(void)
 		cmocka_unit_test(test_r5_system_disk),
 		cmocka_unit_test(test_r5_stacks),
 		cmocka_unit_test(test_r5_loops),
+		cmocka_unit_test(test_r5_reaches),
 		cmocka_unit_test(test_holders_room),
 		cmocka_unit_test(test_holders_blind),
 		cmocka_unit_test(test_file_with_ext4),

@@ -129,9 +129,21 @@ local function undo_facts(facts, identity, dir)
   facts.undo_on_target = M.holds(identity, undo.existing(facts.undo_dir))
 end
 
-local function block_facts(facts, path, kept, undo_dir)
-  local dev <close> = try(device.open(path))
+-- Whether what is kept is what the open target writes to, or lies under it: loop devices between
+-- them are looked through.
+local function is_kept(dev, kept)
+  for _, file in ipairs(kept) do
+    local kind = M.type_of(file)
+    if (kind == 'file' or kind == 'block') and try(device.reaches(dev, file)) then
+      return true
+    end
+  end
+  return false
+end
+
+local function block_facts(facts, dev, kept, undo_dir)
   local identity = try(device.identity(dev))
+  local path = facts.path
   for key, value in pairs(identity) do facts[key] = value end
   facts.path = path
   facts.contents = contents_of(identity)
@@ -139,7 +151,6 @@ local function block_facts(facts, path, kept, undo_dir)
     facts.holds_image = facts.holds_image or M.holds(identity, file)
   end
   undo_facts(facts, identity, undo_dir)
-  facts.holders, facts.in_use = try(device.holders(dev))
 end
 
 --- Facts about a target of restore (policy/safety.lua: restore).
@@ -147,7 +158,7 @@ end
 ---@param kept string[] what must not be overwritten: the image, or a set and its images
 ---@param undo_dir string? where undo copies are to go
 function M.restore_target(path, kept, undo_dir)
-  local kind, stat = M.type_of(path)
+  local kind = M.type_of(path)
   local partial = naming.partial(path)
   local partial_kind, partial_stat = M.type_of(partial)
   local facts = {
@@ -156,13 +167,12 @@ function M.restore_target(path, kept, undo_dir)
   }
   for _, file in ipairs(kept) do
     local _, kept_stat = M.type_of(file)
-    facts.is_image = facts.is_image or same_file(stat, kept_stat)
-      or same_file(partial_stat, kept_stat)
+    facts.is_image = facts.is_image or same_file(partial_stat, kept_stat)
   end
-  if kind == 'block' then
-    block_facts(facts, path, kept, undo_dir)
-  elseif kind == 'file' then
+  if kind == 'block' or kind == 'file' then
     local dev <close> = try(device.open(path))
+    facts.is_image = facts.is_image or is_kept(dev, kept)
+    if kind == 'block' then block_facts(facts, dev, kept, undo_dir) end
     facts.holders, facts.in_use = try(device.holders(dev))
   end
   return facts

@@ -88,6 +88,12 @@ function device.list() end
 ---@param dev img.Device
 ---@return string?, boolean|string|nil, integer?
 function device.holders(dev) end
+---Whether writing to a device or file changes what `path` holds: the two are one, one lies on the
+---other (loop devices, partitions, LVM), or both on the same.
+---@param dev img.Device
+---@param path string a file or block device
+---@return boolean?, string?, integer?
+function device.reaches(dev, path) end
 
 ---@return string
 function Device:name() end

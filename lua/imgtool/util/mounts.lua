@@ -64,6 +64,16 @@ local function entries(path)
   return out
 end
 
+-- Loop devices over a file or a block device's node.
+local function loops_over(path)
+  local out = {}
+  for _, name in ipairs(entries('/sys/class/block')) do
+    local backing = read_file('/sys/class/block/' .. name .. '/loop/backing_file')
+    if backing and backing:gsub('\n$', '') == path then out[#out + 1] = name end
+  end
+  return out
+end
+
 local function add_above(name, seen, out)
   if seen[name] then return end
   seen[name] = true
@@ -75,16 +85,8 @@ local function add_above(name, seen, out)
     end
   end
   for _, holder in ipairs(entries(dir .. '/holders')) do add_above(holder, seen, out) end
-end
-
--- Loop devices over a file.
-local function loops_over(path)
-  local out = {}
-  for _, name in ipairs(entries('/sys/class/block')) do
-    local backing = read_file('/sys/class/block/' .. name .. '/loop/backing_file')
-    if backing and backing:gsub('\n$', '') == path then out[#out + 1] = name end
-  end
-  return out
+  -- The kernel does not call these holders.
+  for _, loop in ipairs(loops_over('/dev/' .. name)) do add_above(loop, seen, out) end
 end
 
 --- Kernel names of a device, its partitions and what is stacked on them; of a file, those of the
