@@ -35,9 +35,35 @@ describe('imgtool.util.mounts', function()
   end)
 
   it('matches by number, or by name where the number is the file system\'s own', function()
-    assert.is_true(mounts.is_of(list[2], '8:2', 'sda2'))
-    assert.is_true(mounts.is_of(list[5], '259:3', 'nvme0n1p3'))
-    assert.is_false(mounts.is_of(list[2], '8:3', 'sda3'))
+    local links = { ['/dev/mapper/home'] = '/dev/dm-3',
+      ['/dev/disk/by-label/x'] = '/dev/cciss/c0d0' }
+    local all = mounts.parse(TEXT .. [[
+44 22 0:56 / /luks rw - btrfs /dev/mapper/home rw
+45 22 0:57 / /several rw - btrfs /dev/sdd rw
+46 22 0:58 / /link rw - btrfs /dev/disk/by-label/x rw
+47 22 0:59 / /tmp rw - tmpfs sdd rw
+48 22 0:60 / /gone rw - btrfs /dev/gone rw
+]])
+    local function realpath(path)
+      if path ~= '/dev/gone' then return links[path] or path end
+    end
+    mounts.add_names(all, realpath, { { 'sda1' }, { 'sdd', 'sde1' } })
+    local function of(name)
+      local points = {}
+      for _, mount in ipairs(all) do
+        if mounts.is_of(mount, '8:2', name) then points[#points + 1] = mount.point end
+      end
+      return table.concat(points, ' ')
+    end
+    assert.equal('/', of 'sda2')
+    assert.equal('/ /home', of 'nvme0n1p3')
+    assert.equal('/ /luks', of 'dm-3')
+    assert.equal('/ /several', of 'sdd')
+    assert.equal('/ /several', of 'sde1')
+    assert.equal('/ /link', of 'cciss!c0d0')
+    assert.equal('/ /gone', of 'gone')
+    assert.equal('/', of 'mapper!home')
+    assert.is_false(mounts.is_of(all[2], '8:3', 'sda3'))
   end)
 
   it('passes over lines that it does not know', function()

@@ -5,7 +5,7 @@
 . "$TESTS_DIR/cli/disk_fixture.sh"
 requires_root
 requires losetup sfdisk fdisk mkfs.ext4 mkfs.fat mcopy mkntfs ntfscp mkswap e2fsck zstd jq blkid \
-	findmnt
+	findmnt mkfs.btrfs
 
 set=$TMP/set
 
@@ -79,6 +79,7 @@ check_grep 'OK, 1.00 MiB of the source were unreadable' "$TMP/out" 'tells of the
 truncate -s 64M "$TMP/live.img"
 mkfs.ext4 -q -F -L Live "$TMP/live.img"
 loop_of "$TMP/live.img"
+live=$LOOP
 mount_at "$LOOP" "$TMP/live"
 check_status 9 'R5: a set on the disk itself' "$IMGTOOL" backup-disk "$LOOP" "$TMP/live/set"
 check_grep 'lies on .*, which is to be imaged' "$TMP/err" 'why'
@@ -105,16 +106,41 @@ check_status 9 '--resume of a disk that is written' "$IMGTOOL" backup-disk --res
 	"$TMP/lset2"
 check_grep 'has changed since' "$TMP/err" 'why'
 
+# ---- The second device of a Btrfs: its mount names the first, and has a number of its own ----
+truncate -s 128M "$TMP/b1" "$TMP/b2"
+loop_of "$TMP/b1"
+first=$LOOP
+loop_of "$TMP/b2"
+if mkfs.btrfs -q "$first" "$LOOP" >/dev/null &&
+	mkdir "$TMP/b.mnt" && mount -o "device=$LOOP" "$first" "$TMP/b.mnt" 2>"$TMP/err"; then
+	cleanup umount "$TMP/b.mnt"
+	"$IMGTOOL" image --all-blocks --max-throughput 8M "$LOOP" "$TMP/b.img.zst" \
+		>"$TMP/run.out" 2>"$TMP/run.err" &
+	PID=$!
+	wait_until test -e "$TMP/b.img.zst.partial"
+	kill -INT $PID
+	wait $PID || true
+	check_grep "warning: .*is mounted for writing at $TMP/b.mnt" "$TMP/run.err" \
+		'the second device of a Btrfs is known to be mounted'
+	check_status 9 'R5: and a set is not made on it' "$IMGTOOL" backup-disk "$LOOP" \
+		"$TMP/b.mnt/set"
+	check_status 9 'and an image of it is not resumed' "$IMGTOOL" image --resume --all-blocks \
+		"$LOOP" "$TMP/b.img.zst"
+	check_grep 'is mounted for writing at' "$TMP/err" 'why'
+else
+	skip_case 'the second device of a Btrfs' "no mount of Btrfs: $(cat "$TMP/err")"
+fi
+
 # ---- list ----
 "$IMGTOOL" list --json >"$TMP/list"
-check_eq "$(jq -r --arg path "$LOOP" 'select(.path == $path) |
+check_eq "$(jq -r --arg path "$live" 'select(.path == $path) |
 	[.fs_type, .fs_label, .fs_uuid, .in_use, .mounts[0]] | join(" ")' "$TMP/list")" \
-	"ext4 Live $(blkid -o value -s UUID "$LOOP") true $TMP/live" 'list: what it is'
-check_eq "$(jq -r --arg path "$LOOP" 'select(.path == $path) | .holders' "$TMP/list" |
+	"ext4 Live $(blkid -o value -s UUID "$live") true $TMP/live" 'list: what it is'
+check_eq "$(jq -r --arg path "$live" 'select(.path == $path) | .holders' "$TMP/list" |
 	grep -c "$TMP/live")" 1 'and what holds it'
 "$IMGTOOL" list >"$TMP/list"
-check_grep "^${LOOP#/dev/} +64.0 MiB +loop .* in use$" "$TMP/list" 'in its table of disks'
-check_grep "^${LOOP#/dev/} +0 +64.0 MiB +whole +ext4 +Live +[0-9a-f-]+ +$TMP/live" "$TMP/list" \
+check_grep "^${live#/dev/} +64.0 MiB +loop .* in use$" "$TMP/list" 'in its table of disks'
+check_grep "^${live#/dev/} +0 +64.0 MiB +whole +ext4 +Live +[0-9a-f-]+ +$TMP/live" "$TMP/list" \
 	'and of volumes'
 
 # ---- Where the kernel has nodes of partitions ----

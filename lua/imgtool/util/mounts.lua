@@ -1,5 +1,6 @@
 --- What is mounted where, from /proc/self/mountinfo and sysfs.
 local lfs = require 'lfs'
+local sys = require 'img.sys'
 
 local M = {}
 
@@ -34,11 +35,6 @@ local function read_file(path)
   return file and file:read('a')
 end
 
---- All mounts of this process's name space.
-function M.read()
-  return M.parse(read_file('/proc/self/mountinfo') or '')
-end
-
 --- The mount that holds an absolute path: the one with the longest point above it, the last of
 --- equals.
 ---@param mounts table[]
@@ -62,6 +58,38 @@ local function entries(path)
   end
   table.sort(out)
   return out
+end
+
+--- Give mounts the kernel names of all devices that they are of: the number of a Btrfs is its own,
+--- its source may be a link (/dev/mapper/x), and names one device of several. Pure.
+---@param mounts table[]
+---@param realpath fun(path: string): string?
+---@param groups string[][] the devices of each Btrfs
+---@return table[] mounts with names, a set
+function M.add_names(mounts, realpath, groups)
+  for _, mount in ipairs(mounts) do
+    mount.names = {}
+    local node = mount.source:find('^/dev/') and (realpath(mount.source) or mount.source)
+    local name = node and node:match('^/dev/(.+)$')
+    -- As in sysfs: cciss!c0d0.
+    name = name and name:gsub('/', '!')
+    if name then mount.names[name] = true end
+    for _, group in ipairs(mount.fs == 'btrfs' and groups or {}) do
+      local in_group = false
+      for _, member in ipairs(group) do in_group = in_group or member == name end
+      for _, member in ipairs(in_group and group or {}) do mount.names[member] = true end
+    end
+  end
+  return mounts
+end
+
+--- All mounts of this process's name space.
+function M.read()
+  local groups = {}
+  for i, uuid in ipairs(entries '/sys/fs/btrfs') do
+    groups[i] = entries('/sys/fs/btrfs/' .. uuid .. '/devices')
+  end
+  return M.add_names(M.parse(read_file('/proc/self/mountinfo') or ''), sys.realpath, groups)
 end
 
 -- Loop devices over a file or a block device's node.
@@ -109,9 +137,9 @@ function M.number(name)
   return text and text:match('^%d+:%d+')
 end
 
---- Whether a mount is of a device with this number and kernel name.
+--- Whether a mount of M.read is of a device with this number and kernel name.
 function M.is_of(mount, number, name)
-  return mount.device == number or mount.source == '/dev/' .. name
+  return mount.device == number or mount.names[name] == true
 end
 
 --- The mounts of some devices.
