@@ -142,6 +142,28 @@ kill -KILL $PID
 wait $PID 2>/dev/null || true
 check_fails 'R7: an old manifest does not name new images' test -e "$set/backup.manifest.json"
 
+# Nor images of it, which --resume would keep: UUID and time may be the same in both runs.
+cp "$disk" "$TMP/changed.img"
+printf x | dd of="$TMP/changed.img" bs=1 seek=$(((74 << 20) + 100000)) conv=notrunc status=none
+# shellcheck disable=SC2086
+"$IMGTOOL" backup-disk -q --force $FIXED "$disk" "$set"
+# shellcheck disable=SC2086
+"$IMGTOOL" backup-disk --force $FIXED --max-throughput 8M --pipeline-depth 4 "$TMP/changed.img" \
+	"$set" >"$TMP/run.out" 2>"$TMP/run.err" &
+PID=$!
+wait_until begun "$set/part-1.img.zst.partial" 0
+kill -INT $PID
+wait $PID || true
+check '--resume of an interrupted --force' "$IMGTOOL" backup-disk --resume "$TMP/changed.img" "$set"
+zstd -qdc "$set/part-4.img.zst" | cmp -i 0:$((74 << 20)) -n $((4 << 20)) - "$TMP/changed.img" &&
+	ok 'images everything as it is now' || nok 'images everything as it is now'
+# An image of the same UUID from another time is no image of this set.
+rm -r "$set"
+cp -r "$TMP/whole" "$set"
+rm "$set/backup.manifest.json" "$set/part-4.img.zst"
+jq -c '.created += 1' "$TMP/state" >"$set/backup.state.json"
+refuses 'disk.img.zst is no image of this set' 'an image of another time' resume_set
+
 # ---- Content rules: those of the first run hold, for what is complete and for what is not ----
 cp "$disk" "$TMP/rules.img"
 head -c 2M /dev/urandom >"$TMP/swapfile"

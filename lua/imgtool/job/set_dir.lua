@@ -117,15 +117,26 @@ function M.look(dir, job, plan)
   return action
 end
 
---- Make the directory ready: it is there, and of an old set nothing says that it is one.
+-- Images that were there before the set was begun: --resume would take one for its own.
+local function remove_images(dir, plan)
+  for _, entry in ipairs(plan.entries) do
+    local path = M.path(dir, entry.file)
+    remove(path)
+    remove(naming.partial(path))
+  end
+end
+
+--- Make the directory ready: it is there, and nothing in it says that it is a set, or is an image
+--- of an old one.
 ---@param dir string
 ---@param action string of M.look
-function M.prepare(dir, action)
+---@param plan table
+function M.prepare(dir, action, plan)
   if facts.type_of(dir) == 'none' then
     local ok, message = lfs.mkdir(dir)
     if not ok then fail.raise('target_io', 'make the directory %s: %s', dir, message) end
   end
-  if action ~= 'replace' then return end
+  if action == 'resume' then return end
   local state = M.path(dir, manifest.STATE)
   if facts.type_of(state) ~= 'none' then
     local lock = try(sys.lock(state))
@@ -134,6 +145,8 @@ function M.prepare(dir, action)
   -- Before the first image is replaced: images of two runs are no set.
   remove(M.path(dir, manifest.FILE))
   remove(state)
+  try(sys.sync_directory(dir))
+  remove_images(dir, plan)
   try(sys.sync_directory(dir))
 end
 

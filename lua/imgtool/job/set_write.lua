@@ -45,7 +45,9 @@ local function check_kept(set, entry)
   local file <close> = try(device.open(path))
   local opened <close> = try(image.open(file))
   local known = opened:facts()
-  if known.uuid ~= disk_set.image_uuid(set.state.uuid, entry.n) then
+  -- A UUID that was asked for may be that of an older set, too.
+  if known.uuid ~= disk_set.image_uuid(set.state.uuid, entry.n)
+    or known.created_s ~= set.state.created then
     fail.raise('refused', 'resume: %s is no image of this set', path)
   end
   local source <close> = entry.open()
@@ -270,7 +272,7 @@ function M.run(job, report, dir, make_plan)
     return plan_result(set)
   end
   try_manifest(set)
-  set_dir.prepare(dir, set.action)
+  set_dir.prepare(dir, set.action, set.plan)
   set.state = set.state or set_dir.begin(dir, job, set.plan)
   local lock <close> = try(sys.lock(set_dir.path(dir, manifest.STATE)))
   warn_of_space(set)
