@@ -32,6 +32,7 @@ for fs in ext4 ntfs; do
 	"$IMGTOOL" backup-disk -q "$TMP/$fs.img" "$TMP/sets/$fs"
 done
 sha256sum <"$TMP/small/program" >"$TMP/sets/program.sum"
+cp --sparse=always "$TMP/ext4.img" "$TMP/sets/ext4.img"
 truncate -s 200M "$TMP/vda"
 mkfs.ext4 -q -F -d "$TMP/sets" "$TMP/vda"
 truncate -s 48M "$TMP/vdc" "$TMP/vdd"
@@ -112,6 +113,13 @@ umount /mnt/root/tmp
 check 'a partition of the set to a partition' "$IMGTOOL" restore --yes-destroy vdb2 --verify-after \
 	--set-dir /mnt/sets/ext4 --partition last /dev/vdb2
 check_grep '^  read back: OK' "$TMP/out" '--verify-after says so'
+check 'clone: --grow-last' "$IMGTOOL" clone --force --grow-last --yes-destroy vdb \
+	/mnt/sets/ext4.img /dev/vdb
+check_grep 'its ext4 file system has grown, too' "$TMP/out" 'clone: says so'
+check 'clone: e2fsck' e2fsck -fn /dev/vdb2
+check_eq "$(dumpe2fs -h /dev/vdb2 2>/dev/null |
+	awk '/^Block count/ { n = $3 } /^Block size/ { print n * $3 }')" $((155 << 20)) \
+	'clone: all of the partition is used'
 VM
 
 done_testing

@@ -27,12 +27,17 @@ local HANDLES = { 'handle', 'map', 'source', 'target' }
 local Origin = {}
 Origin.__index = Origin
 
-function Origin:__close()
-  for _, piece in ipairs(self.list or {}) do
+-- The target's slices keep it open for this program alone.
+function Origin:close_pieces()
+  for _, piece in ipairs(self.list) do
     for _, name in ipairs(HANDLES) do
       if piece[name] then piece[name]:close() end
     end
   end
+end
+
+function Origin:__close()
+  self:close_pieces()
   if self.edit then self.edit:close() end
   self.dev:close()
 end
@@ -247,10 +252,8 @@ function M.run(job, report)
       compare = write.check_clone,
     })
   end
-  if result.grown then
-    local fs = last_fs(o, result.grown)
-    disk_target.grow(target, result, fs)
-  end
+  o:close_pieces()
+  if result.grown then disk_target.grow(target, result, last_fs(o, result.grown)) end
   return result_of(job, o, target, result)
 end
 
