@@ -6,7 +6,13 @@
 
 #include "disk/disk_edit_int.h"
 
-int disk_edit_add_piece(struct disk_edit *t, struct dev *d, uint64_t off, uint64_t len,
+/* The world's fault, and these sectors' alone. */
+static bool is_unreadable(int rc)
+{
+	return rc == -ERR_SOURCE || rc == -ERR_DAMAGED || rc == -ERR_BAD_SECTORS;
+}
+
+int disk_edit_add_piece(struct disk_edit *t, struct dev *d, uint64_t off, uint64_t len, bool *lost,
 	struct err *e)
 {
 	struct piece *grown;
@@ -22,22 +28,24 @@ int disk_edit_add_piece(struct disk_edit *t, struct dev *d, uint64_t off, uint64
 	if (grown == NULL)
 		return err_nomem(e);
 	t->pieces = grown;
-	bytes = malloc(len);
+	bytes = calloc(1, len);
 	if (bytes == NULL)
 		return err_nomem(e);
 	rc = dev_read(d, off, bytes, (size_t)len, e);
-	if (rc < 0) {
+	if (rc < 0 && (lost == NULL || !is_unreadable(rc))) {
 		free(bytes);
 		return rc;
 	}
-	t->pieces[t->count++] = (struct piece){ off, (size_t)len, bytes };
+	t->pieces[t->count++] = (struct piece){ off, (size_t)len, bytes, rc < 0 };
+	if (lost != NULL)
+		*lost = rc < 0;
 	return 0;
 }
 
 static int load(struct disk_edit *t, struct dev *d, struct err *e)
 {
 	const uint8_t *first;
-	int rc = disk_edit_add_piece(t, d, 0, t->sector, e);
+	int rc = disk_edit_add_piece(t, d, 0, t->sector, NULL, e);
 
 	if (rc < 0)
 		return rc;
@@ -59,15 +67,16 @@ static int compare_areas(const void *a, const void *b)
 /* Sectors that two structures claim would be written twice, with what either says. */
 static int check_overlap(const struct disk_edit *t, const struct dev *d, struct err *e)
 {
-	struct disk_area *areas = calloc(t->count, sizeof(*areas));
+	size_t count = disk_edit_area_count(t);
+	struct disk_area *areas = calloc(count + 1, sizeof(*areas));
 	int rc = 0;
 
 	if (areas == NULL)
 		return err_nomem(e);
-	for (size_t i = 0; i < t->count; i++)
+	for (size_t i = 0; i < count; i++)
 		areas[i] = disk_edit_area_at(t, i);
-	qsort(areas, t->count, sizeof(*areas), compare_areas);
-	for (size_t i = 1; rc == 0 && i < t->count; i++)
+	qsort(areas, count, sizeof(*areas), compare_areas);
+	for (size_t i = 1; rc == 0 && i < count; i++)
 		if (areas[i].off < areas[i - 1].off + areas[i - 1].len)
 			rc = err_set(e, ERR_DAMAGED, 0,
 				"%s: two parts of the partition table claim the sector at %" PRIu64,
@@ -121,12 +130,22 @@ enum disk_edit_kind disk_edit_kind(const struct disk_edit *t)
 
 size_t disk_edit_area_count(const struct disk_edit *t)
 {
-	return t->kind == EDIT_NONE ? 0 : t->count;
+	size_t n = 0;
+
+	if (t->kind == EDIT_NONE)
+		return 0;
+	for (size_t i = 0; i < t->count; i++)
+		n += !t->pieces[i].lost;
+	return n;
 }
 
 struct disk_area disk_edit_area_at(const struct disk_edit *t, size_t i)
 {
-	return (struct disk_area){ t->pieces[i].off, t->pieces[i].len };
+	const struct piece *p = t->pieces;
+
+	while (p->lost || i-- > 0)
+		p++;
+	return (struct disk_area){ p->off, p->len };
 }
 
 static int no_table(struct err *e)
@@ -195,7 +214,9 @@ int disk_edit_write(const struct disk_edit *t, struct dev *d, struct err *e)
 	if (t->kind == EDIT_NONE)
 		return no_table(e);
 	for (size_t i = t->count; rc == 0 && i-- > 0;)
-		rc = dev_write(d, t->pieces[i].off, t->pieces[i].bytes, t->pieces[i].len, e);
+		if (!t->pieces[i].lost)
+			rc = dev_write(d, t->pieces[i].off, t->pieces[i].bytes, t->pieces[i].len,
+				e);
 	return rc;
 }
 
@@ -205,8 +226,11 @@ int disk_edit_compare(const struct disk_edit *t, struct dev *d, struct err *e)
 
 	for (size_t i = 0; rc == 0 && i < t->count; i++) {
 		const struct piece *p = &t->pieces[i];
-		uint8_t *there = malloc(p->len);
+		uint8_t *there;
 
+		if (p->lost)
+			continue;
+		there = malloc(p->len);
 		if (there == NULL)
 			return err_nomem(e);
 		rc = dev_read(d, p->off, there, p->len, e);

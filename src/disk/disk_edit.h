@@ -30,7 +30,9 @@ struct disk_grown {
 /*
  * Load the table of a device with sectors of this size. ERR_DAMAGED: a chain of extended boot
  * records that leaves the device or has no end. A GPT of which no copy is whole is loaded as the
- * sectors at their usual places, and can't be changed.
+ * sectors at their usual places, and can't be changed. Sectors of one copy that can't be read, or
+ * that lie in a partition (the disk is shorter than its table knows), are no part of the table
+ * until it is changed.
  */
 int disk_edit_load(struct dev *d, uint32_t sector_bytes, struct disk_edit **out, struct err *e);
 void disk_edit_free(struct disk_edit *t); /* NULL is fine */
@@ -42,7 +44,7 @@ struct disk_area disk_edit_area_at(const struct disk_edit *t, size_t i);
 
 /*
  * The disk has this size now: a GPT's backup moves to its end, and what is usable ends before it.
- * ERR_REFUSED: a partition does not fit.
+ * ERR_REFUSED, of any change of a GPT: a partition or the backup does not fit.
  */
 int disk_edit_fit(struct disk_edit *t, uint64_t size_bytes, struct err *e);
 /*

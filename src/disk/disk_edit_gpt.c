@@ -47,7 +47,8 @@ static uint64_t entries_bytes(const uint8_t *header)
 
 /*
  * One copy: its header at `lba`, and its entries: where the header says, or where they usually are.
- * The copies' pieces come in the order of enum gpt_piece. *whole tells whether it can be used.
+ * The copies' pieces come in the order of enum gpt_piece. *whole tells whether it can be used: what
+ * can't be read can't, but the other copy may be whole.
  */
 static int load_copy(struct disk_edit *t, struct dev *d, uint64_t lba, bool backup, bool *whole,
 	struct err *e)
@@ -55,30 +56,32 @@ static int load_copy(struct disk_edit *t, struct dev *d, uint64_t lba, bool back
 	uint64_t usual = align_up(16 * KIB, t->sector), bytes, off;
 	size_t header_at = backup ? t->count + 1 : t->count;
 	uint8_t *header;
+	bool lost;
 	int rc;
 
 	if (!mul_u64(lba, t->sector, &off) || !range_inside(off, t->sector, t->size_bytes) ||
 		lba < 1)
 		return err_set(e, ERR_DAMAGED, 0, "%s: no room for a GPT", dev_name(d));
-	rc = disk_edit_add_piece(t, d, off, t->sector, e);
+	rc = disk_edit_add_piece(t, d, off, t->sector, &lost, e);
 	if (rc < 0)
 		return rc;
 	header = t->pieces[t->count - 1].bytes;
-	*whole = header_holds(t, header, lba);
+	*whole = !lost && header_holds(t, header, lba);
 	bytes = *whole ? align_up(entries_bytes(header), t->sector) : 0;
 	if (bytes > 0 && mul_u64(get_le64(header + GPT_ENTRIES_LBA_OFF), t->sector, &off) &&
 		range_inside(off, bytes, t->size_bytes)) {
-		rc = disk_edit_add_piece(t, d, off, bytes, e);
+		rc = disk_edit_add_piece(t, d, off, bytes, &lost, e);
 	} else {
 		*whole = false;
 		off = backup ? lba * t->sector - usual : (lba + 1) * t->sector;
-		rc = disk_edit_add_piece(t, d, off, usual, e);
+		rc = disk_edit_add_piece(t, d, off, usual, &lost, e);
 	}
 	if (rc < 0)
 		return rc;
 	if (*whole)
-		*whole = disk_crc32(t->pieces[t->count - 1].bytes, (size_t)entries_bytes(header)) ==
-			get_le32(header + GPT_ENTRIES_CRC_OFF);
+		*whole = !lost &&
+			disk_crc32(t->pieces[t->count - 1].bytes, (size_t)entries_bytes(header)) ==
+				get_le32(header + GPT_ENTRIES_CRC_OFF);
 	if (backup) {
 		struct piece entries = t->pieces[t->count - 1];
 
@@ -86,23 +89,6 @@ static int load_copy(struct disk_edit *t, struct dev *d, uint64_t lba, bool back
 		t->pieces[header_at - 1] = entries;
 	}
 	return 0;
-}
-
-int edit_gpt_load(struct disk_edit *t, struct dev *d, struct err *e)
-{
-	uint64_t last = t->size_bytes / t->sector - 1, alternate;
-	int rc;
-
-	t->kind = EDIT_GPT;
-	if (t->size_bytes / t->sector < 6)
-		return err_set(e, ERR_DAMAGED, 0, "%s is too small for a GPT", dev_name(d));
-	rc = load_copy(t, d, 1, false, &t->primary_whole, e);
-	if (rc < 0)
-		return rc;
-	alternate = get_le64(t->pieces[GPT_PRIMARY].bytes + GPT_ALTERNATE_LBA_OFF);
-	if (!t->primary_whole || alternate > last || alternate < 2)
-		alternate = last;
-	return load_copy(t, d, alternate, true, &t->backup_whole, e);
 }
 
 /* The copy that changes are made to: its header and entries, in t. */
@@ -133,10 +119,87 @@ static bool entry_used(const uint8_t *entry)
 	return !mem_is_zero(entry, 16);
 }
 
+/* Does a partition lie on the piece? */
+static bool is_covered(const struct disk_edit *t, const struct piece *p, const uint8_t *header,
+	uint8_t *entries)
+{
+	uint64_t first = p->off / t->sector, end = first + p->len / t->sector;
+
+	for (uint32_t i = 0; i < entry_count(header); i++) {
+		const uint8_t *x = entry_at(header, entries, i);
+
+		if (entry_used(x) && get_le64(x + GPT_ENTRY_START_OFF) < end &&
+			get_le64(x + GPT_ENTRY_END_OFF) >= first)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A copy that is not whole may have no place: on a disk that is shorter than its table knows, the
+ * last partition may lie where the backup usually does.
+ */
+static void drop_covered(struct disk_edit *t)
+{
+	struct piece *copy = &t->pieces[t->primary_whole ? GPT_BACKUP_ENTRIES : GPT_PRIMARY];
+	uint8_t *header, *entries;
+
+	if (t->primary_whole == t->backup_whole || reference(t, &header, &entries, NULL) < 0)
+		return;
+	if (is_covered(t, &copy[0], header, entries) || is_covered(t, &copy[1], header, entries))
+		copy[0].lost = copy[1].lost = true;
+}
+
+int edit_gpt_load(struct disk_edit *t, struct dev *d, struct err *e)
+{
+	uint64_t last = t->size_bytes / t->sector - 1, alternate;
+	int rc;
+
+	t->kind = EDIT_GPT;
+	if (t->size_bytes / t->sector < 6)
+		return err_set(e, ERR_DAMAGED, 0, "%s is too small for a GPT", dev_name(d));
+	rc = load_copy(t, d, 1, false, &t->primary_whole, e);
+	if (rc < 0)
+		return rc;
+	alternate = get_le64(t->pieces[GPT_PRIMARY].bytes + GPT_ALTERNATE_LBA_OFF);
+	if (!t->primary_whole || alternate > last || alternate < 2)
+		alternate = last;
+	rc = load_copy(t, d, alternate, true, &t->backup_whole, e);
+	if (rc == 0)
+		drop_covered(t);
+	return rc;
+}
+
 static void seal(struct disk_edit *t, uint8_t *header, const uint8_t *entries)
 {
 	put_le32(header + GPT_ENTRIES_CRC_OFF, disk_crc32(entries, (size_t)entries_bytes(header)));
 	put_le32(header + GPT_HEADER_CRC_OFF, header_crc(t, header));
+}
+
+/* Does a disk of this size have room for all partitions, and behind them for the backup? */
+static int check_room(const struct disk_edit *t, uint8_t *header, uint8_t *entries,
+	uint64_t size_bytes, struct err *e)
+{
+	uint64_t span = align_up(entries_bytes(header), t->sector) / t->sector;
+	uint64_t sectors = size_bytes / t->sector, usable;
+
+	if (sectors < 2 * span + 6)
+		return err_set(e, ERR_REFUSED, 0, "%" PRIu64 " bytes are too small for a GPT",
+			size_bytes);
+	usable = sectors - span - 2; /* the last one */
+	if (get_le64(header + GPT_FIRST_USABLE_OFF) > usable)
+		return err_set(e, ERR_REFUSED, 0, "nothing of the disk's usable space fits");
+	for (uint32_t i = 0; i < entry_count(header); i++) {
+		const uint8_t *x = entry_at(header, entries, i);
+		uint64_t end = get_le64(x + GPT_ENTRY_END_OFF);
+
+		if (entry_used(x) && end > usable)
+			return err_set(e, ERR_REFUSED, 0,
+				"partition %u ends at sector %" PRIu64
+				", the last usable one of a disk of %" PRIu64 " bytes is %" PRIu64,
+				i + 1, end, size_bytes, usable);
+	}
+	return 0;
 }
 
 /*
@@ -151,6 +214,8 @@ static int rebuild(struct disk_edit *t, uint64_t size_bytes, struct err *e)
 	size_t len;
 	int rc = reference(t, &header, &entries, e);
 
+	if (rc == 0)
+		rc = check_room(t, header, entries, size_bytes, e);
 	if (rc < 0)
 		return rc;
 	len = (size_t)align_up(entries_bytes(header), t->sector);
@@ -188,6 +253,8 @@ static int rebuild(struct disk_edit *t, uint64_t size_bytes, struct err *e)
 	seal(t, primary, entries);
 	seal(t, backup, entries);
 	t->primary_whole = t->backup_whole = true;
+	for (int i = GPT_PRIMARY; i < GPT_PIECES; i++)
+		p[i].lost = false;
 	return 0;
 }
 
@@ -215,30 +282,8 @@ static void fit_protective(struct disk_edit *t, uint64_t size_bytes)
 
 int edit_gpt_fit(struct disk_edit *t, uint64_t size_bytes, struct err *e)
 {
-	uint64_t sectors = size_bytes / t->sector, span, usable;
-	uint8_t *header, *entries;
-	int rc = reference(t, &header, &entries, e);
+	int rc = rebuild(t, size_bytes, e);
 
-	if (rc < 0)
-		return rc;
-	span = align_up(entries_bytes(header), t->sector) / t->sector;
-	if (sectors < 2 * span + 6)
-		return err_set(e, ERR_REFUSED, 0, "%" PRIu64 " bytes are too small for a GPT",
-			size_bytes);
-	usable = sectors - span - 2; /* the last one */
-	if (get_le64(header + GPT_FIRST_USABLE_OFF) > usable)
-		return err_set(e, ERR_REFUSED, 0, "nothing of the disk's usable space fits");
-	for (uint32_t i = 0; i < entry_count(header); i++) {
-		const uint8_t *x = entry_at(header, entries, i);
-		uint64_t end = get_le64(x + GPT_ENTRY_END_OFF);
-
-		if (entry_used(x) && end > usable)
-			return err_set(e, ERR_REFUSED, 0,
-				"partition %u ends at sector %" PRIu64
-				", the last usable one of a disk of %" PRIu64 " bytes is %" PRIu64,
-				i + 1, end, size_bytes, usable);
-	}
-	rc = rebuild(t, size_bytes, e);
 	if (rc == 0)
 		fit_protective(t, size_bytes);
 	return rc;

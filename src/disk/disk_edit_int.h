@@ -45,11 +45,15 @@
 /* Of extended boot records: far more than any system shows, and an end to a loop. */
 #define EBR_MAX 1024
 
-/* Some sectors in a row. */
+/*
+ * Some sectors in a row. `lost`: no part of the table until rebuild gives it a place (a copy of the
+ * GPT that can't be read, or that the disk has no room for); its bytes mean nothing.
+ */
 struct piece {
 	uint64_t off;
 	size_t len;
 	uint8_t *bytes;
+	bool lost;
 };
 
 /* The pieces of a GPT, in disk_edit.pieces after the first sector. */
@@ -73,8 +77,11 @@ struct disk_edit {
 	bool primary_whole, backup_whole; /* GPT */
 };
 
-/* Read one more piece; lengths are whole sectors. */
-int disk_edit_add_piece(struct disk_edit *t, struct dev *d, uint64_t off, uint64_t len,
+/*
+ * Read one more piece; lengths are whole sectors. One that can't be read is an error, unless `lost`
+ * is given: then it is there, zero, and *lost.
+ */
+int disk_edit_add_piece(struct disk_edit *t, struct dev *d, uint64_t off, uint64_t len, bool *lost,
 	struct err *e);
 
 int edit_gpt_load(struct disk_edit *t, struct dev *d, struct err *e);

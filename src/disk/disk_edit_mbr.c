@@ -45,7 +45,7 @@ static int load_chain(struct disk_edit *t, struct dev *d, size_t parent, uint64_
 		if (t->ebr_count >= EBR_MAX)
 			return err_set(e, ERR_DAMAGED, 0,
 				"%s: a chain of extended boot records without an end", dev_name(d));
-		rc = disk_edit_add_piece(t, d, off, t->sector, e);
+		rc = disk_edit_add_piece(t, d, off, t->sector, NULL, e);
 		if (rc < 0)
 			return rc;
 		if (get_le16(t->pieces[t->count - 1].bytes + MBR_SIGNATURE_OFF) != MBR_MAGIC)

@@ -131,6 +131,33 @@ check_status 9 'R4: not where a partition would be cut' "$IMGTOOL" restore-set -
 	"$TMP/tail" "$out"
 check_grep 'needs 8180[0-9]* \(a partition ends there, and the backup of the GPT\)' "$TMP/err" 'why'
 
+# A disk that is shorter than its table knows: the GPT's backup would lie in the last partition.
+head -c 20M /dev/urandom >"$TMP/short.img"
+printf 'label: gpt\nstart=1M, size=2M\nstart=8192, size=32735\n' | sfdisk -q "$TMP/short.img"
+truncate -s -4096 "$TMP/short.img"
+short=$((20 * 1048576 - 4096))
+check 'a disk that was cut' "$IMGTOOL" backup-disk "$TMP/short.img" "$TMP/short"
+check_grep 'warning: .*backup GPT is damaged or missing' "$TMP/err" 'says so'
+check 'verify-set of it' "$IMGTOOL" verify-set -q "$TMP/short"
+check 'as it is, to a disk of its size' "$IMGTOOL" restore-set -q --force --verify-after \
+	"$TMP/short" "$out"
+same_bytes "$out" "$TMP/short.img" $((1 << 20)) $((2 << 20)) 'its first partition'
+same_bytes "$out" "$TMP/short.img" $((4 << 20)) $((32735 * 512)) 'its last partition'
+check_eq "$(sfdisk -d "$out" 2>/dev/null | grep start)" \
+	"$(sfdisk -d "$TMP/short.img" 2>/dev/null | grep start | sed "s|$TMP/short.img|$out|")" \
+	'and the table'
+check 'to one with room for the backup' "$IMGTOOL" restore-set -q --force --verify-after \
+	--size 20M "$TMP/short" "$out"
+check_grep 'No problems found' <(sgdisk -v "$out") 'which is there'
+same_bytes "$out" "$TMP/short.img" $((4 << 20)) $((32735 * 512)) \
+	'and its last partition is whole'
+check_status 9 'R4: a larger one without it' "$IMGTOOL" restore-set --force \
+	--size $((short + 512)) "$TMP/short" "$out"
+check_status 9 'R4: --new-guids without it' "$IMGTOOL" clone --new-guids "$TMP/short.img" \
+	"$TMP/short.clone"
+check_grep 'partition 2 ends at sector' "$TMP/err" 'why'
+check_fails 'and nothing is written' test -s "$TMP/short.clone" -o -s "$TMP/short.clone.partial"
+
 # ---- New identities ----
 check '--new-guids' "$IMGTOOL" restore-set --force --new-guids "$set" "$out"
 check_grep 'No problems found' <(sgdisk -v "$out") 'the GPT holds'

@@ -5,7 +5,7 @@
 . "$TESTS_DIR/cli/disk_fixture.sh"
 requires_root
 requires losetup sfdisk fdisk mkfs.ext4 mkfs.fat mcopy mkntfs ntfscp mkswap e2fsck zstd jq blkid \
-	findmnt mkfs.btrfs
+	findmnt mkfs.btrfs sgdisk
 
 set=$TMP/set
 
@@ -74,6 +74,21 @@ check_eq "$(jq -c '.table | [.primary_valid, .backup_valid]' "$TMP/bad/backup.ma
 	'[true,false]' 'and the copy of the GPT that was lost'
 check 'verify-set' "$IMGTOOL" verify-set "$TMP/bad"
 check_grep 'OK, 1.00 MiB of the source were unreadable' "$TMP/out" 'tells of them'
+
+check_status 12 'it can be restored: --on-read-error zero' "$IMGTOOL" restore-set \
+	--on-read-error zero "$TMP/bad" "$TMP/bad.img"
+# sfdisk does not read the disk that fails.
+dump_pt() { "$IMGTOOL" dump-pt "$1" | sed -E "s|$1p?|DISK|"; }
+check_eq "$(dump_pt "$TMP/bad.img")" "$(dump_pt "$LOOP")" 'with the same table'
+check_status 12 'and to a larger disk' "$IMGTOOL" restore-set --force --on-read-error zero \
+	--verify-after --size 120M "$TMP/bad" "$TMP/bad.img"
+check_grep 'No problems found' <(sgdisk -v "$TMP/bad.img") 'where its GPT is whole'
+check_status 9 'R4: what could not be read is not cut off' "$IMGTOOL" restore-set --force \
+	--on-read-error zero --size 90M "$TMP/bad" "$TMP/bad.img"
+check_grep 'used space outside the partitions ends there' "$TMP/err" 'why'
+check_status 12 'a clone of it' "$IMGTOOL" clone --on-read-error zero --read-retries 0 "$LOOP" \
+	"$TMP/bad.clone"
+check_eq "$(dump_pt "$TMP/bad.clone")" "$(dump_pt "$LOOP")" 'has the same table'
 
 # ---- A disk in use ----
 truncate -s 64M "$TMP/live.img"

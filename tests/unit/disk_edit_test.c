@@ -251,6 +251,41 @@ static void test_gpt_one_copy(void **state)
 	teardown(&f);
 }
 
+/*
+ * A disk that is shorter than its table knows, its last partition where the backup would be: the
+ * backup is no part of the table, until a larger disk has room for it.
+ */
+static void test_gpt_shorter(void **state)
+{
+	const uint64_t end = SIZE - 33 * 512; /* the first byte behind the last partition */
+	struct disk_edit *t;
+	struct fixture f;
+	struct err e;
+
+	(void)state;
+	setup(&f, SIZE, "label: gpt\\nstart=1M, size=2M\\nstart=8192, size=122847\\n");
+	assert_int_equal(truncate(f.path, SIZE - 4096), 0);
+	dev_close(f.dev);
+	assert_int_equal(dev_open(f.path, DEV_WRITE, &f.dev, &e), 0);
+	t = load(&f);
+	assert_int_equal(disk_edit_area_count(t), 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_true(disk_edit_area_at(t, i).off < 34 * 512);
+	assert_int_equal(disk_edit_write(t, f.dev, &e), 0);
+	assert_int_equal(disk_edit_compare(t, f.dev, &e), 0);
+	assert_int_equal(disk_edit_new_ids(t, &e), -ERR_REFUSED);
+	assert_non_null(strstr(e.msg, "partition 2 ends at sector"));
+	disk_edit_free(t);
+	t = load(&f);
+	assert_int_equal(disk_edit_fit(t, end + 32 * 512, &e), -ERR_REFUSED);
+	assert_int_equal(disk_edit_fit(t, end + 33 * 512, &e), 0);
+	assert_int_equal(disk_edit_area_count(t), 5);
+	write_back(&f, t, end + 33 * 512);
+	assert_whole(&f, true);
+	disk_edit_free(t);
+	teardown(&f);
+}
+
 static void test_gpt_new_ids(void **state)
 {
 	char before[4096], after[4096];
@@ -412,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_gpt_larger),
 		cmocka_unit_test(test_too_small),
 		cmocka_unit_test(test_gpt_one_copy),
+		cmocka_unit_test(test_gpt_shorter),
 		cmocka_unit_test(test_gpt_new_ids),
 		cmocka_unit_test(test_grow_last),
 		cmocka_unit_test(test_protective),

@@ -51,6 +51,11 @@ local function read_table(o)
   o.partitions = o.found.partitions
   o.edit = try(disk.edit(o.dev, o.found.sector_bytes))
   o.areas = o.edit:areas()
+  local touched = layout.touched(o.partitions, o.areas)
+  if touched then
+    fail.raise('refused', '%s: the partition table lies in partition %d', o.dev:name(),
+      touched.index)
+  end
   local inside = layout.of_partitions(o.partitions)
   o.inside = table.move(o.areas, 1, #o.areas, #inside + 1, inside)
 end

@@ -14,9 +14,9 @@ local write = require 'imgtool.job.write'
 local M = {}
 
 -- What policy/safety_disk.lua asks about a set.
-local function set_facts(set)
+local function set_facts(set, target)
   local m = set.manifest
-  local need, what = set:need()
+  local need, what = set:need(target.size_bytes)
   local out = {
     path = set.path, size_bytes = m.source.size_bytes, logical_bytes = m.source.logical_bytes,
     serial = m.source.serial, wwn = m.source.wwn, disk_id = m.table.id, table = m.table.type,
@@ -55,7 +55,7 @@ local function decide(c, set)
   check_usage(job, target)
   local rules = { force = job.force, yes_destroy = job.yes_destroy, free = job.free or 'leave',
     new_guids = job.new_guids, grow_last = job.grow_last }
-  local both = { source = set_facts(set), target = target }
+  local both = { source = set_facts(set, target), target = target }
   local decision = safety.restore(both, rules)
   local answer = confirm.ask(decision, target, job, c.report)
   if answer then

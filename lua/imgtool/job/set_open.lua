@@ -5,6 +5,7 @@ local fail = require 'imgtool.util.fail'
 local layout = require 'imgtool.policy.layout'
 local manifest = require 'imgtool.job.manifest'
 local open_set = require 'imgtool.job.set'
+local sys = require 'img.sys'
 
 local M = {}
 
@@ -89,7 +90,10 @@ function Opened:close()
 end
 Opened.__close = Opened.close
 
---- The last byte of [from, to) that is not zero, or nil.
+local UNREADABLE = { [sys.codes.source_io] = true, [sys.codes.damaged] = true,
+  [sys.codes.bad_sectors] = true }
+
+--- The last byte of [from, to) that is not zero, or nil. What can't be read may be anything.
 ---@param dev img.Device
 ---@param from integer
 ---@param to integer
@@ -97,13 +101,17 @@ Opened.__close = Opened.close
 function M.last_byte(dev, from, to)
   while to > from do
     local n = math.min(PIECE, to - from)
-    local bytes = try(dev:read(to - n, n))
+    local bytes, message, code = dev:read(to - n, n)
+    if not bytes and UNREADABLE[code] then return to - 1 end
+    try(bytes, message, code)
     -- Greedy, and back from the end: linear.
     local used = bytes:match('^.*[^%z]')
     if used then return to - n + #used - 1 end
     to = to - n
   end
 end
+
+local USED = { data = true, bad = true }
 
 -- The last used byte of a chunk of the regions that is no part of the table and lies behind `low`.
 local function used_in_chunk(set, chunk, ranges, low)
@@ -113,21 +121,23 @@ local function used_in_chunk(set, chunk, ranges, low)
     for k = #ranges, 1, -1 do
       local from = math.max(entry.offset, ranges[k].offset, low)
       local to = math.min(entry.offset + entry.length, ranges[k].offset + ranges[k].length)
-      local last = entry.kind == 'data' and from < to and M.last_byte(set.regions_dev, from, to)
+      local last = USED[entry.kind] and from < to and M.last_byte(set.regions_dev, from, to)
       if last then return last end
     end
   end
 end
 
---- How much of a disk the set needs: the partitions, what is used outside of them, and room for a
---- GPT's backup; and what needs it.
+--- How much of a disk the set needs: the partitions, what is used outside of them where the disk is
+--- smaller than the source, and room for a GPT's backup; and what needs it.
+---@param target_bytes integer
 ---@return integer bytes, string what
-function Opened:need()
+function Opened:need(target_bytes)
   local m = self.manifest
   if not self.edit then return m.source.size_bytes, 'it has no partition table' end
   local need, what = layout.end_of(m.partitions), 'a partition ends there'
   local ranges = layout.outside(m.source.size_bytes, self.inside)
-  for number = self.regions_known.chunks - 1, 0, -1 do
+  local chunks = target_bytes < m.source.size_bytes and self.regions_known.chunks or 0
+  for number = chunks - 1, 0, -1 do
     local chunk = try(self.regions:chunk(number))
     if chunk.offset + chunk.length <= need then break end
     local last = used_in_chunk(self, chunk, ranges, need)

@@ -30,7 +30,8 @@ end
 
 -- Whether the partitions and all that is used elsewhere fit, with the numbers.
 local function check_fit(d, source, target)
-  if target.size_bytes >= source.size_bytes then return end
+  -- A table goes to a disk of the source's size as it is, also where that is less than it knows.
+  if target.size_bytes == source.size_bytes then return end
   if source.need_bytes > target.size_bytes then
     refuse(d, 'R4', nil, '%s is too small: %d bytes; the source has %d, and needs %d (%s)',
       target.path, target.size_bytes, source.size_bytes, source.need_bytes, source.need_what)
