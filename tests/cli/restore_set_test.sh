@@ -127,6 +127,9 @@ check 'a smaller one where it does' "$IMGTOOL" restore-set -q --force --size 80M
 check_grep 'No problems found' <(sgdisk -v "$out") 'its GPT holds'
 part "$out" 1 16 "$TMP/o.ext4"
 check 'its file system is whole' e2fsck -fn "$TMP/o.ext4"
+"$IMGTOOL" backup-disk -q --unallocated "$disk" "$TMP/tail.all"
+check 'a smaller one is read back without what its table replaced' "$IMGTOOL" restore-set -q \
+	--force --size 90M --verify-after "$TMP/tail.all" "$out"
 check_status 9 'R4: not where a partition would be cut' "$IMGTOOL" restore-set --force --size 78M \
 	"$TMP/tail" "$out"
 check_grep 'needs 8180[0-9]* \(a partition ends there, and the backup of the GPT\)' "$TMP/err" 'why'

@@ -179,6 +179,14 @@ check_grep '^  read back: OK' "$TMP/out" '--verify-after says so'
 cmp -n $((94 << 20)) -i 1048576 "$large" "$want" && ok 'it has the content' ||
 	nok 'it has the content'
 check_grep 'No problems found' <(sgdisk -v "$large") 'and a whole GPT'
+cp "$want" "$TMP/notail"
+dd if=/dev/zero of="$TMP/notail" bs=1M seek=80 count=15 conv=notrunc status=none
+dd if=/dev/zero of="$TMP/notail" bs=1 count=4 seek=$(((96 << 20) - 40000)) conv=notrunc status=none
+target smaller 90M
+# shellcheck disable=SC2046
+check 'a clone to a smaller disk is read back without what its table replaced' "$IMGTOOL" clone \
+	--verify-after --free zero "$TMP/notail" $(confirmed "$LOOP")
+check_grep 'No problems found' <(sgdisk -v "$LOOP") 'and has a whole GPT'
 # shellcheck disable=SC2046
 check_status 9 'R5: the source of a clone is not its target' "$IMGTOOL" clone "$large" \
 	$(confirmed "$large")

@@ -202,7 +202,7 @@ end
 local function pieces_of(o, t)
   if o.edit then
     local limit = math.min(o.dev:size(), t.target.size_bytes)
-    for _, range in ipairs(layout.outside(limit, o.inside)) do
+    for _, range in ipairs(disk_write.outside(o, limit)) do
       piece_of(o, t, range, 'what lies outside the partitions', true)
     end
   end

@@ -1,6 +1,7 @@
 --- Put a disk together on an open target: data first, the partition table last, each durable before
 --- the next (docs/SAFETY.md, R4 and R7).
 local fail = require 'imgtool.util.fail'
+local layout = require 'imgtool.policy.layout'
 local write = require 'imgtool.job.write'
 
 local M = {}
@@ -37,6 +38,17 @@ local function read_back(c, t, from, pieces)
     if not ok and found.code == 0 then found.code, found.message = code, message end
   end
   return found
+end
+
+--- What of a disk is written as data, besides the partitions: not where its table was, nor where it
+--- will be.
+---@param from {edit: img.DiskEdit, inside: table[]} the table as it is to be; what it was
+---@param limit integer
+---@return {offset: integer, length: integer}[]
+function M.outside(from, limit)
+  local areas = from.edit:areas()
+  local inside = table.move(from.inside, 1, #from.inside, #areas + 1, areas)
+  return layout.outside(limit, inside)
 end
 
 --- Write it all, read it back when that is asked for, and finish the target: what was done.

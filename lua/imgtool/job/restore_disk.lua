@@ -5,7 +5,6 @@ local disk_target = require 'imgtool.job.disk_target'
 local disk_write = require 'imgtool.job.disk_write'
 local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
-local layout = require 'imgtool.policy.layout'
 local restore = require 'imgtool.job.restore'
 local safety = require 'imgtool.policy.safety_disk'
 local set_open = require 'imgtool.job.set_open'
@@ -77,7 +76,7 @@ local function pieces_of(set, t)
   end
   if set.edit then
     local limit = math.min(set.manifest.source.size_bytes, t.target.size_bytes)
-    for _, range in ipairs(layout.outside(limit, set.inside)) do
+    for _, range in ipairs(disk_write.outside(set, limit)) do
       add(set.regions, set.regions_known, range.offset, range.length, range.offset,
         'what lies outside the partitions')
     end
