@@ -139,6 +139,18 @@ describe('the files that rules chose', function()
     assert.equal(19, chosen.skipped)
   end)
 
+  it('have a list that can be read again, also when each lies in many pieces', function()
+    local chosen, ranges = exclude.chosen(), {}
+    for i = 1, 1000 do ranges[i] = { i * 8, 1 } end
+    for i = 1, 60 do
+      chosen:add('swap', { path = ('/%d'):format(i), size = 1000, ranges = ranges, kept = '' })
+    end
+    local files = chosen:select()
+    assert.is_true(#files > 35 and #files < 60)
+    assert.equal(60 - #files, chosen.skipped)
+    assert.is_not_nil(json.decode(json.encode { exclude = { files = files }, more = { 1, 2 } }))
+  end)
+
   it('come out of an image\'s text sorted', function()
     local ranges, message = exclude.ranges({ exclude = { files = {
       { rule = 'swap', path = '/s', ranges = { { 8192, 4096 }, { 0, 4096 } } },

@@ -12,6 +12,9 @@ local M = {}
 -- the least.
 local TEXT_BYTES <const> = 768 << 10
 local LEAST_BYTES <const> = 48
+-- Of the values that a reader of that text takes (a range is three); its rest needs fewer than are
+-- left.
+local VALUES <const> = json.MAX_VALUES - 4096
 -- So many candidates are in memory at most, and so many ranges of theirs.
 local MAX_FILES <const> = 32768
 local MAX_RANGES <const> = 1 << 19
@@ -128,11 +131,13 @@ end
 -- Only as many files as the list has room for, the largest first.
 function Chosen:prune()
   table.sort(self.files, larger)
-  local kept, room, ranges = {}, TEXT_BYTES, 0
+  local kept, room, values, ranges = {}, TEXT_BYTES, VALUES, 0
   for _, file in ipairs(self.files) do
-    local cost = room >= LEAST_BYTES and #json.encode(file) + 1 or math.huge
-    if cost <= room then
-      kept[#kept + 1], room, ranges = file, room - cost, ranges + #file.ranges
+    local text = room >= LEAST_BYTES and json.encode(file)
+    local cost, count = text and #text + 1 or math.huge, text and json.count_values(text) or 0
+    if cost <= room and count <= values then
+      kept[#kept + 1], room, values = file, room - cost, values - count
+      ranges = ranges + #file.ranges
     else
       self.skipped, self.skipped_bytes = self.skipped + 1, self.skipped_bytes + file.bytes
     end

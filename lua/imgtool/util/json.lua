@@ -15,7 +15,7 @@ M.null = cjson.null
 local MAX_DEPTH = 64
 -- What decode takes apart: a text of an image may be of 16 MiB, and a table takes ten times the
 -- bytes of the brackets that make it.
-local MAX_VALUES = 1 << 17
+M.MAX_VALUES = 1 << 17
 local EXACT = 2 ^ 53 -- below it no two integers share a float
 
 local decoder = cjson.new()
@@ -44,12 +44,15 @@ local function settle(t)
   return t
 end
 
--- At least as many as there are.
-local function count_values(text)
+--- How many values decode takes a text to have: at least as many as there are, and no more than one
+--- above the limit.
+---@param text string
+---@return integer
+function M.count_values(text)
   local n = 1
   for _ in text:gmatch('[%[{,]') do
     n = n + 1
-    if n > MAX_VALUES then break end
+    if n > M.MAX_VALUES then break end
   end
   return n
 end
@@ -62,8 +65,8 @@ end
 function M.decode(text)
   local valid, position = utf8.len(text)
   if not valid then return nil, ('invalid UTF-8 at byte %d'):format(position) end
-  if count_values(text) > MAX_VALUES then
-    return nil, ('more than %d values'):format(MAX_VALUES)
+  if M.count_values(text) > M.MAX_VALUES then
+    return nil, ('more than %d values'):format(M.MAX_VALUES)
   end
   local ok, value = pcall(decoder.decode, text)
   if ok then ok, value = pcall(settle, { value }) end
