@@ -189,11 +189,15 @@ static int make_threads(struct job *j, struct err *e)
 	return -ERR_INTERNAL;
 }
 
-/* With the lock held, or before any thread runs. Of a slot's buffers one is for the plain block. */
+/*
+ * With the lock held, or before any thread runs. Of a slot's buffers one is for the plain block; a
+ * job that writes what it read has no other.
+ */
 static void set_limit(struct job *j)
 {
-	rate_limit_set(&j->limit, j->settings.max_bytes_per_s, min_u64(j->in_bytes, j->out_bytes),
-		clock_ns());
+	uint64_t block = j->out_bytes == 0 ? j->in_bytes : min_u64(j->in_bytes, j->out_bytes);
+
+	rate_limit_set(&j->limit, j->settings.max_bytes_per_s, block, clock_ns());
 }
 
 int engine_start(struct job *j, const struct job_settings *s, struct err *e)

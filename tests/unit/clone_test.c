@@ -225,6 +225,31 @@ static void test_r7_target_fault_sweep(void **state)
 	teardown(&f);
 }
 
+/* What begins is paid for beforehand, the first block too. */
+static void test_first_block_is_paid_for(void **state)
+{
+	struct fault_plan plan = { 0 };
+	struct dev *counted;
+	struct fixture f;
+	struct clone c;
+	struct err e = { 0 };
+
+	(void)state;
+	setup(&f, 6);
+	help_make_noise(&f.h);
+	assert_ok(dev_open_fault(f.h.source, &plan, &counted, &e), &e);
+	c = clone_of(&f, RESTORE_FREE_ZERO);
+	c.source = counted;
+	c.settings.max_bytes_per_s = HELP_BLOCK / 8;
+	assert_ok(job_clone(&c, &f.clone, &e), &e);
+	assert_int_equal(job_wait(f.clone, 50, &e), 0);
+	assert_int_equal(dev_fault_count(counted, FAULT_READ), 0);
+	job_close(f.clone);
+	f.clone = NULL;
+	dev_close(counted);
+	teardown(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -233,6 +258,7 @@ int main(void)
 		cmocka_unit_test(test_r4_r5_refusals),
 		cmocka_unit_test(test_bad_source),
 		cmocka_unit_test(test_r7_target_fault_sweep),
+		cmocka_unit_test(test_first_block_is_paid_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
