@@ -321,6 +321,8 @@ int image_writer_new(struct dev *out, const struct layout_head *head, bool write
 	int rc = writer_alloc(out, head, &w, e);
 
 	*out_w = NULL;
+	if (rc == -ERR_USAGE)
+		err_prefix(e, "write %s", dev_name(out));
 	if (rc == 0)
 		rc = writer_head_frame(&w->head, &frame, &len, e);
 	if (rc == 0)

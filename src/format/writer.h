@@ -15,7 +15,7 @@ struct image_writer;
 
 /*
  * Begin an image at offset 0 of `out` (an empty file, or a pipe), which stays the caller's. The
- * head is checked, its text copied.
+ * head is checked (ERR_USAGE names the field), its text copied.
  */
 int image_writer_new(struct dev *out, const struct layout_head *head, bool write_through,
 	struct image_writer **w, struct err *e);

@@ -40,11 +40,13 @@ int writer_alloc(struct dev *out, const struct layout_head *head, struct image_w
 	struct err *e)
 {
 	struct image_writer *w;
-	int rc = layout_head_check(head, e);
+	struct err why;
+	int rc;
 
 	*out_w = NULL;
-	if (rc < 0)
-		return rc;
+	/* It is the caller's, whatever is wrong with it: no file is damaged. */
+	if (layout_head_check(head, &why) < 0)
+		return err_set(e, ERR_USAGE, 0, "%s", why.msg);
 	if (check_text(head, e) < 0)
 		return -ERR_USAGE;
 	if (head->minor != VERSION_MINOR || head->ro_compat != 0)

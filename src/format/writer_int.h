@@ -81,7 +81,7 @@ int writer_keep(struct image_writer *w, int rc, const struct err *from, struct e
 
 /* ---- writer_account.c ---- */
 
-/* A writer without appender. The head is checked; the text copied. */
+/* A writer without appender. The head is checked (ERR_USAGE); the text copied. */
 int writer_alloc(struct dev *out, const struct layout_head *head, struct image_writer **w,
 	struct err *e);
 /* Encode HEAD into a new frame (free it). */

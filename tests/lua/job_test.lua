@@ -1,6 +1,7 @@
 -- Jobs from end to end, on devices that fail on demand: device.open is replaced by one that puts a
 -- device.fault over what it opens.
 local device = require 'img.device'
+local image = require 'img.image'
 local job = require 'imgtool.job'
 local lfs = require 'lfs'
 local report = require 'imgtool.report'
@@ -126,6 +127,25 @@ describe('imgtool.job', function()
     end
     assert.is_false(exists 'x.zst')
     assert.is_false(exists 'x.zst.partial')
+  end)
+
+  -- A ZFS volume says its block size, 128 KiB; HEAD takes 64 KiB at most.
+  it('images a device with larger physical sectors than HEAD takes', function()
+    local source <close> = assert(real_open(path 'source'))
+    local methods = getmetatable(source).__index
+    local info = methods.info
+    methods.info = function(dev)
+      local found = info(dev)
+      found.physical_bytes = 128 * KiB
+      return found
+    end
+    finally(function() methods.info = info end)
+    assert(capture { dry_run = true })
+    local made = assert(capture())
+    local file <close> = assert(real_open(made.image))
+    local head = assert(image.read_head(file))
+    assert.equal(64 * KiB, head.physical_bytes)
+    assert.matches('"physical_bytes":131072', head.text, 1, true)
   end)
 
   it('estimates what can be read, and says so when nothing can', function()

@@ -685,7 +685,8 @@ static void test_bad_heads(void **state)
 	s.head.text = "{}";
 	s.head.text_len = 2;
 	s.head.block_bytes = 100;
-	assert_error(image_writer_new(d, &s.head, false, &w, &e), ERR_DAMAGED, &e, "block size");
+	assert_error(image_writer_new(d, &s.head, false, &w, &e), ERR_USAGE, &e, "block size");
+	assert_non_null(strstr(e.msg, dev_name(d)));
 	assert_int_equal(dev_size(d), 0);
 	dev_close(d);
 	format_source_fini(&s);

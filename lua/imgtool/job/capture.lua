@@ -135,7 +135,7 @@ local function make_head(c, old, old_text)
   return {
     source_bytes = info.size_bytes, chunk_bytes = settings.chunk_bytes,
     block_bytes = settings.block_bytes, logical_bytes = info.logical_bytes,
-    physical_bytes = info.physical_bytes, hash = settings.hash,
+    physical_bytes = head_text.physical_bytes(info), hash = settings.hash,
     uuid = old and old.uuid or job.uuid or sys.uuid(),
     created_s = old and old.created_s or created, text = json.encode(described),
   }

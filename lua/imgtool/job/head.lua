@@ -3,6 +3,15 @@ local time = require 'imgtool.util.time'
 
 local M = {}
 
+-- HEAD takes no larger sector (docs/image-format-v2.md, 3.1). What a device says about physical
+-- ones may be larger: a ZFS volume says its block size.
+local SECTOR_MAX <const> = 64 << 10
+
+--- The physical sector size of a device as HEAD takes it.
+---@param info {physical_bytes: integer} of a device
+---@return integer bytes
+function M.physical_bytes(info) return math.min(info.physical_bytes, SECTOR_MAX) end
+
 -- JSON is UTF-8; names on disks and in file systems need not be.
 local function text(value)
   if value == nil or value == '' then return nil end

@@ -3,6 +3,7 @@
 local device = require 'img.device'
 local estimate = require 'imgtool.policy.estimate'
 local fail = require 'imgtool.util.fail'
+local head_text = require 'imgtool.job.head'
 local image = require 'img.image'
 local map = require 'img.map'
 local pipeline = require 'img.pipeline'
@@ -92,7 +93,7 @@ local function capture(c, source, part, ns)
   local out <close> = try(device.mem(part:bytes('data') + blocks * PER_BLOCK + BESIDE))
   local writer <close> = try(image.writer(out, {
     source_bytes = length, chunk_bytes = blocks * block, block_bytes = block,
-    logical_bytes = info.logical_bytes, physical_bytes = info.physical_bytes,
+    logical_bytes = info.logical_bytes, physical_bytes = head_text.physical_bytes(info),
     hash = c.settings.hash, uuid = sys.uuid(), created_s = 0, text = '{}',
   }, part, {}))
   local how = limits_of(c)
