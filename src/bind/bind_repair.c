@@ -57,11 +57,13 @@ static void push_losses(lua_State *L, const struct losses *l)
 
 static void push_report(lua_State *L, const struct recover_report *r, const struct losses *l)
 {
-	lua_createtable(L, 0, 12);
+	lua_createtable(L, 0, 14);
 	set_bool(L, "head_copied", r->head_copied);
 	set_bool(L, "index_lost", r->index_lost);
 	set_u64(L, "tables_lost", r->tables_lost);
 	set_u64(L, "chunks_lost", r->chunks_lost);
+	set_u64(L, "bad_unknown", r->bad_unknown);
+	set_bool(L, "bad_seen", r->bad_seen);
 	set_u64(L, "lost_bytes", r->lost_bytes);
 	set_u64(L, "lost_ranges", r->lost_ranges);
 	set_u64(L, "data_bytes", r->totals.kind_bytes[ENTRY_DATA]);

@@ -3,6 +3,11 @@
  * does not hold is lost alone. Without it, frames are walked from the chunk's start: their own
  * checksums stand for the lost hashes, and the first that does not hold loses the rest of the
  * chunk, because nothing says any more where the next one belongs.
+ *
+ * A table also says what could not be read when the image was made; the frames have zeros there.
+ * Where a table is lost META's list stands for it, and where META is lost, too, TAIL may say that
+ * there is nothing to be known. Else the report says of how many chunks it is not known: bad never
+ * becomes good without a word (R9).
  */
 #include "format/recover.h"
 
@@ -16,11 +21,14 @@
 
 #include "base/mem.h"
 #include "codec/block.h"
+#include "format/recover_bad.h"
 #include "format/recover_find.h"
 
 /* So many chunks may be lost in any file, and so many for each one that was found. */
 #define LOST_CHUNKS_MIN 16384
 #define LOST_CHUNKS_FACTOR 1000
+/* No frame is shorter: magic number, header, one block's header. */
+#define FRAME_MIN_BYTES 9
 
 struct recover {
 	struct dev *in;
@@ -29,6 +37,8 @@ struct recover {
 	struct image_writer *w;
 	struct unpacker *u;
 	uint8_t *frame, *plain; /* block_bound and block bytes */
+	struct meta_bad bad;
+	uint64_t bad_known; /* bytes of bad ranges that tables, or META in their place, tell */
 	const struct recover_hooks *hooks;
 	struct recover_report *report;
 	/* The loss under way: adjacent ones are reported as one. */
@@ -124,6 +134,22 @@ static int check_data(struct recover *r, const struct layout_entry *x, uint64_t 
 	return 0;
 }
 
+/* What META says is bad in the next block, whose table is lost. */
+static int keep_meta_bad(struct recover *r, uint64_t off, uint64_t len, struct err *e)
+{
+	const uint64_t end = off + len;
+	const struct bad_range *b;
+	int rc = 0;
+
+	while (rc == 0 && off < end && (b = meta_bad_at(&r->bad, off, end - off)) != NULL) {
+		uint64_t from = max_u64(b->off, off);
+
+		off = min_u64(b->off + b->len, end);
+		rc = image_writer_bad(r->w, from, off - from, e);
+	}
+	return rc;
+}
+
 static int copy_entry(struct recover *r, const struct layout_tabl *t, struct layout_entry *x,
 	uint64_t file_off, uint32_t *next_bad, struct err *e)
 {
@@ -142,6 +168,17 @@ static int copy_entry(struct recover *r, const struct layout_tabl *t, struct lay
 	else if (rc == 0)
 		rc = image_writer_hole(r->w, x->kind, x->blocks, e);
 	return rc;
+}
+
+static uint64_t table_bad_bytes(const struct layout_tabl *t)
+{
+	uint64_t sum = 0, off, len;
+
+	for (uint32_t i = 0; i < t->bad_ranges; i++) {
+		layout_bad_at(t, i, &off, &len);
+		sum += len;
+	}
+	return sum;
 }
 
 /* A chunk whose table is good. 1: done; 0: the table does not hold after all. */
@@ -163,6 +200,7 @@ static int with_table(struct recover *r, const struct chunk_place *p, uint64_t n
 		return 0;
 	}
 	file_off = p->table_pos - t.stored_len;
+	r->bad_known += table_bad_bytes(&t);
 	for (uint32_t i = 0; rc == 0 && i < t.entries; i++) {
 		struct layout_entry x = layout_entry_at(&t, i);
 
@@ -194,6 +232,22 @@ static bool is_hole(const struct recover *r, size_t stored, uint64_t content)
 	return true;
 }
 
+/*
+ * A hole whose table is lost. Free space can't be told from zeros any more: zeros are the side that
+ * loses nothing. A bad range covers a hole as a whole, or is not in it.
+ */
+static int walk_hole(struct recover *r, uint64_t off, uint64_t len, struct err *e)
+{
+	enum entry_kind kind = ENTRY_ZERO;
+	int rc = 0;
+
+	if (meta_bad_at(&r->bad, off, len) != NULL) {
+		kind = ENTRY_BAD;
+		rc = image_writer_bad(r->w, off, len, e);
+	}
+	return rc < 0 ? rc : image_writer_hole(r->w, kind, div_up(len, r->head.block_bytes), e);
+}
+
 /* The frame at the start of r->frame, of which n bytes are there. 0: taken, *stored gets its
  * size. */
 static int walk_frame(struct recover *r, size_t n, uint64_t chunk_end, size_t *stored,
@@ -202,18 +256,29 @@ static int walk_frame(struct recover *r, size_t n, uint64_t chunk_end, size_t *s
 	uint64_t off = image_writer_offset(r->w), len = block_len(r, off);
 	unsigned long long content = ZSTD_getFrameContentSize(r->frame, n);
 	uint8_t hash[HASH_MAX_BYTES];
+	int rc;
 
 	*stored = ZSTD_findFrameCompressedSize(r->frame, n);
 	if (ZSTD_isError(*stored) || get_le32(r->frame) != ZSTD_MAGICNUMBER)
 		return err_set(why, ERR_DAMAGED, 0, "its table is lost, and its frames end here");
-	/* Free space can't be told from zeros any more: zeros are the side that loses nothing. */
 	if (content <= chunk_end - off && is_hole(r, *stored, content) &&
 		(content % r->head.block_bytes == 0 || off + content == r->head.source_bytes))
-		return image_writer_hole(r->w, ENTRY_ZERO, div_up(content, r->head.block_bytes), e);
+		return walk_hole(r, off, content, e);
 	if (unpacker_unpack(r->u, r->frame, *stored, r->plain, (size_t)len, why) < 0)
 		return -ERR_DAMAGED;
 	hash_bytes(r->head.hash, r->plain, (size_t)len, hash);
-	return image_writer_data(r->w, r->frame, *stored, hash, e);
+	rc = keep_meta_bad(r, off, len, e);
+	return rc < 0 ? rc : image_writer_data(r->w, r->frame, *stored, hash, e);
+}
+
+/* Frames of a chunk without its table were taken, up to `end`: is it known what is bad in them? */
+static void note_walked(struct recover *r, uint64_t off, uint64_t end)
+{
+	if (end == off)
+		return;
+	r->bad_known += meta_bad_bytes(&r->bad, off, end - off);
+	if (end > r->bad.known_to)
+		r->report->bad_unknown++;
 }
 
 /* A chunk without its table: frame after frame, up to `limit` in the file. */
@@ -221,6 +286,7 @@ static int without_table(struct recover *r, const struct chunk_place *p, uint64_
 	uint64_t chunk_end, struct err *e)
 {
 	uint64_t pos = p->chunk_pos == 0 ? 0 : p->chunk_pos + CHNK_FRAME_BYTES;
+	const uint64_t off = image_writer_offset(r->w);
 	size_t bound = block_bound(r->head.block_bytes);
 	struct err why;
 	int rc = 0;
@@ -231,10 +297,13 @@ static int without_table(struct recover *r, const struct chunk_place *p, uint64_
 		size_t n = (size_t)min_u64(bound, limit > pos ? limit - pos : 0), stored = 0;
 
 		rc = recover_check_stop(r->hooks, r->in, e);
+		/* What lies behind the frame need not be readable. */
+		if (rc == 0)
+			rc = recover_read(r->in, r->hooks, pos, r->frame, n, &n, e);
 		if (rc < 0)
 			return rc;
 		err_set(&why, ERR_DAMAGED, 0, "its table is lost, and its frames end here");
-		if (n < 9 || dev_read(r->in, pos, r->frame, n, &why) < 0)
+		if (n < FRAME_MIN_BYTES)
 			break;
 		why.code = ERR_OK;
 		rc = walk_frame(r, n, chunk_end, &stored, &why, e);
@@ -244,6 +313,7 @@ static int without_table(struct recover *r, const struct chunk_place *p, uint64_
 			break;
 		pos += stored;
 	}
+	note_walked(r, off, image_writer_offset(r->w));
 	if (image_writer_offset(r->w) == chunk_end)
 		return 0;
 	if (pos == 0)
@@ -261,6 +331,16 @@ static uint64_t frames_limit(const struct recover *r, const struct chunk_place *
 		if (places[i].chunk_pos != 0)
 			return places[i].chunk_pos;
 	return dev_size(r->in);
+}
+
+/* TAIL has the sum over all tables: when nothing of it is missing, nothing is unknown. */
+static void settle_bad(struct recover *r, const struct recover_found *f)
+{
+	uint64_t all = f->has_tail ? f->tail.bad_range_bytes : UINT64_MAX;
+
+	if (all <= r->bad_known)
+		r->report->bad_unknown = 0;
+	r->report->bad_seen = r->bad_known > 0 || r->bad.count > 0 || (f->has_tail && all > 0);
 }
 
 static int recover_chunks(struct recover *r, const struct chunk_place *places, struct err *e)
@@ -310,7 +390,7 @@ static int begin(struct recover *r, struct dev *out, struct err *e)
 
 static int recover_run(struct recover *r, struct dev *out, struct err *e)
 {
-	struct chunk_place *places = NULL;
+	struct recover_found found = { 0 };
 	uint8_t root[SHA256_BYTES];
 	int rc = unpacker_new(&r->u, e);
 
@@ -320,20 +400,25 @@ static int recover_run(struct recover *r, struct dev *out, struct err *e)
 	if (rc == 0 && (r->frame == NULL || r->plain == NULL))
 		rc = err_nomem(e);
 	if (rc == 0)
-		rc = recover_find_chunks(r->in, r->hooks, &r->head, r->head_len, &places,
-			&r->report->index_lost, e);
+		rc = recover_find_chunks(r->in, r->hooks, &r->head, r->head_len, &found, e);
+	r->report->index_lost = found.searched;
 	if (rc == 0)
-		rc = check_found(r, places, e);
+		rc = check_found(r, found.places, e);
+	if (rc == 0)
+		rc = meta_bad_read(r->in, &r->head, found.meta_pos, &r->bad, e);
 	if (rc == 0)
 		rc = begin(r, out, e);
 	if (rc == 0)
-		rc = recover_chunks(r, places, e);
+		rc = recover_chunks(r, found.places, e);
+	if (rc == 0)
+		settle_bad(r, &found);
 	if (rc == 0)
 		rc = image_writer_finish(r->w, root, e);
 	if (rc == 0)
 		image_writer_totals(r->w, &r->report->totals);
 	image_writer_close(r->w);
-	free(places);
+	free(found.places);
+	meta_bad_free(&r->bad);
 	free(r->frame);
 	free(r->plain);
 	unpacker_free(r->u);

@@ -15,6 +15,10 @@ struct recover_report {
 	bool index_lost;      /* INDX was lost, and the file was searched */
 	uint64_t tables_lost; /* chunks that were walked frame by frame */
 	uint64_t chunks_lost; /* chunks of which nothing was found */
+	/* Walked chunks of which it is lost what could not be read when the image was made: such
+	 * ranges, if any, read as zeros now. */
+	uint64_t bad_unknown;
+	bool bad_seen; /* the image is known to have such ranges */
 	uint64_t lost_bytes, lost_ranges;
 	struct image_totals totals; /* of the new image */
 };

@@ -13,6 +13,8 @@
 #include "format/image_int.h"
 
 #define WINDOW_BYTES ((size_t)4 << 20)
+/* What is lost at least where the medium is bad. */
+#define PAGE_BYTES ((size_t)4096)
 /* Signature and type lie behind magic and frame size. */
 #define SIGNATURE_AT 8
 #define SIGNATURE_BYTES 8
@@ -33,31 +35,66 @@ static int try_head(struct dev *in, enum record_type type, uint64_t pos, struct 
 	return rc;
 }
 
+int recover_read(struct dev *in, const struct recover_hooks *hooks, uint64_t off, uint8_t *buf,
+	size_t n, size_t *good, struct err *e)
+{
+	int rc = 0;
+
+	*good = n;
+	if (dev_read(in, off, buf, n, NULL) == 0)
+		return 0;
+	for (size_t at = 0, piece; rc == 0 && at < n; at += piece) {
+		piece = (size_t)min_u64(n - at, PAGE_BYTES - (off + at) % PAGE_BYTES);
+		if (dev_read(in, off + at, buf + at, piece, NULL) == 0)
+			continue;
+		memset(buf + at, 0, piece);
+		*good = (size_t)min_u64(*good, at);
+		/* A medium may take seconds to say that it can't. */
+		rc = recover_check_stop(hooks, in, e);
+	}
+	return rc;
+}
+
+/* Is there no head at this place, as against one that is not for this version, or no memory? */
+static bool is_lost(const struct err *e)
+{
+	return e->code == ERR_DAMAGED || e->code == ERR_SOURCE;
+}
+
+/* The last COPY of a window that holds; ERR_DAMAGED when there is none. */
+static int copy_in_window(struct dev *in, const uint8_t *window, size_t n, uint64_t from,
+	struct layout_head *head, struct record *r, struct err *e)
+{
+	int rc = err_set(e, ERR_DAMAGED, 0, "no copy of HEAD");
+
+	for (size_t i = n; rc < 0 && is_lost(e) && i-- > SIGNATURE_AT;)
+		if (window[i] == 'I' && n - i >= SIGNATURE_BYTES &&
+			memcmp(window + i, "IMGTCOPY", SIGNATURE_BYTES) == 0)
+			rc = try_head(in, REC_COPY, from + i - SIGNATURE_AT, head, r, e);
+	return rc;
+}
+
 /* Look for the signature backwards from the end: the copy is among the last records. */
 static int find_copy(struct dev *in, const struct recover_hooks *hooks, struct layout_head *head,
 	struct record *r, struct err *e)
 {
 	uint64_t end = dev_size(in);
 	uint8_t *window = malloc(WINDOW_BYTES + SIGNATURE_BYTES);
-	int rc = -ERR_FORMAT;
+	int rc = err_set(e, ERR_DAMAGED, 0, "no copy of HEAD");
 
 	if (window == NULL)
 		return err_nomem(e);
-	while (rc < 0 && end > 0) {
+	while (rc < 0 && is_lost(e) && end > 0) {
 		uint64_t from = end > WINDOW_BYTES ? end - WINDOW_BYTES : 0;
 		/* A little into the window behind: the signature may lie across the border. */
 		size_t n = (size_t)min_u64(end - from + SIGNATURE_BYTES, dev_size(in) - from);
+		size_t good;
 
-		if (recover_check_stop(hooks, in, e) < 0) {
-			rc = -ERR_CANCELLED;
-			break;
-		}
-		if (dev_read(in, from, window, n, e) < 0)
-			break;
-		for (size_t i = n; rc < 0 && i-- > SIGNATURE_AT;)
-			if (window[i] == 'I' && n - i >= SIGNATURE_BYTES &&
-				memcmp(window + i, "IMGTCOPY", SIGNATURE_BYTES) == 0)
-				rc = try_head(in, REC_COPY, from + i - SIGNATURE_AT, head, r, e);
+		rc = recover_check_stop(hooks, in, e);
+		if (rc == 0)
+			rc = recover_read(in, hooks, from, window, n, &good, e);
+		if (rc == 0)
+			rc = copy_in_window(in, window, n, from, head, r, e);
 		end = from;
 	}
 	free(window);
@@ -67,42 +104,49 @@ static int find_copy(struct dev *in, const struct recover_hooks *hooks, struct l
 int recover_find_head(struct dev *in, const struct recover_hooks *hooks, struct layout_head *head,
 	struct record *r, uint64_t *head_len, bool *copied, struct err *e)
 {
-	int rc = try_head(in, REC_HEAD, 0, head, r, e);
+	struct err why;
+	int rc = try_head(in, REC_HEAD, 0, head, r, &why);
 
-	*copied = false;
-	if (rc < 0 && e->code == ERR_DAMAGED) {
-		*copied = true;
-		rc = find_copy(in, hooks, head, r, e);
-	}
-	if (rc == -ERR_CANCELLED)
+	*copied = rc < 0 && is_lost(&why);
+	if (*copied)
+		rc = find_copy(in, hooks, head, r, &why);
+	if (rc == -ERR_CANCELLED) {
+		*e = why;
 		return rc;
-	if (rc < 0)
+	}
+	if (rc < 0 && is_lost(&why))
 		return err_set(e, ERR_FORMAT, 0, "%s: neither HEAD nor a copy of it was found",
 			dev_name(in));
+	if (rc < 0) {
+		*e = why;
+		return err_prefix(e, "%s", dev_name(in));
+	}
 	*head_len = layout_record_len(REC_HEAD, 0, HEAD_FIXED_BYTES + head->text_len);
 	return 0;
 }
 
-/* The places as INDX tells them: the whole index or nothing. */
+/* The places as INDX tells them: the whole index or nothing. TAIL is noted in any case. */
 static int from_index(struct dev *in, const struct layout_head *head, uint64_t head_len,
-	struct chunk_place *places)
+	struct recover_found *f)
 {
 	uint64_t tail_pos, chunks = layout_chunk_count(head);
 	struct record indx = { 0 };
-	struct layout_tail tail;
 	struct err why; /* why not does not matter: then the file is searched */
-	int rc = image_find_tail(in, head->uuid, &tail, &tail_pos, &why);
+	int rc = image_find_tail(in, head->uuid, &f->tail, &tail_pos, &why);
 
+	f->has_tail = rc == 0;
+	if (rc == 0) {
+		f->meta_pos = f->tail.meta_pos;
+		rc = record_read(in, REC_INDX, f->tail.indx_pos, head->uuid, &indx, &why);
+	}
 	if (rc == 0)
-		rc = record_read(in, REC_INDX, tail.indx_pos, head->uuid, &indx, &why);
-	if (rc == 0)
-		rc = layout_indx_check(indx.body, indx.body_len, head, head_len, tail.indx_pos,
+		rc = layout_indx_check(indx.body, indx.body_len, head, head_len, f->tail.indx_pos,
 			&why);
 	for (uint64_t i = 0; rc == 0 && i < chunks; i++) {
 		struct layout_indx_entry x;
 
 		layout_indx_entry_decode(indx.body + INDX_FIXED_BYTES + i * INDX_ENTRY_BYTES, &x);
-		places[i] = (struct chunk_place){ x.chunk_pos, x.table_pos, x.table_len };
+		f->places[i] = (struct chunk_place){ x.chunk_pos, x.table_pos, x.table_len };
 	}
 	free(indx.frame);
 	return rc;
@@ -136,8 +180,19 @@ static void found_table(struct dev *in, const struct layout_head *head, uint64_t
 	free(r.frame);
 }
 
+static void found_meta(struct dev *in, const struct layout_head *head, uint64_t pos,
+	uint64_t *budget, uint64_t *meta_pos)
+{
+	struct record r;
+
+	if (*meta_pos != 0 || record_search(in, REC_META, pos, head->uuid, budget, &r, NULL) < 0)
+		return;
+	*meta_pos = pos;
+	record_free(&r);
+}
+
 static void search_window(struct dev *in, const struct layout_head *head, const uint8_t *p,
-	size_t n, uint64_t off, uint64_t *budget, struct chunk_place *places)
+	size_t n, uint64_t off, uint64_t *budget, struct recover_found *f)
 {
 	const uint8_t *at = p;
 
@@ -146,17 +201,19 @@ static void search_window(struct dev *in, const struct layout_head *head, const 
 
 		if (pos >= SIGNATURE_AT && n - (size_t)(at - p) >= SIGNATURE_BYTES) {
 			if (memcmp(at + 4, "CHNK", 4) == 0)
-				found_chunk(in, head, pos - SIGNATURE_AT, budget, places);
+				found_chunk(in, head, pos - SIGNATURE_AT, budget, f->places);
 			else if (memcmp(at + 4, "TABL", 4) == 0)
-				found_table(in, head, pos - SIGNATURE_AT, budget, places);
+				found_table(in, head, pos - SIGNATURE_AT, budget, f->places);
+			else if (memcmp(at + 4, "META", 4) == 0)
+				found_meta(in, head, pos - SIGNATURE_AT, budget, &f->meta_pos);
 		}
 		at++;
 	}
 }
 
-/* Every byte of the file. What can't be read is passed over: nothing can be found there. */
+/* Every byte of the file. In a page that can't be read nothing can be found. */
 static int search(struct dev *in, const struct recover_hooks *hooks, const struct layout_head *head,
-	struct chunk_place *places, struct err *e)
+	struct recover_found *f, struct err *e)
 {
 	uint8_t *window = malloc(WINDOW_BYTES + SIGNATURE_BYTES);
 	uint64_t budget = record_search_budget(in);
@@ -166,10 +223,13 @@ static int search(struct dev *in, const struct recover_hooks *hooks, const struc
 		return err_nomem(e);
 	for (uint64_t off = 0; rc == 0 && off < dev_size(in); off += WINDOW_BYTES) {
 		size_t n = (size_t)min_u64(WINDOW_BYTES + SIGNATURE_BYTES, dev_size(in) - off);
+		size_t good;
 
 		rc = recover_check_stop(hooks, in, e);
-		if (rc == 0 && dev_read(in, off, window, n, NULL) == 0)
-			search_window(in, head, window, n, off, &budget, places);
+		if (rc == 0)
+			rc = recover_read(in, hooks, off, window, n, &good, e);
+		if (rc == 0)
+			search_window(in, head, window, n, off, &budget, f);
 	}
 	free(window);
 	return rc;
@@ -186,26 +246,24 @@ static void join_places(struct chunk_place *places, uint64_t chunks, uint64_t he
 }
 
 int recover_find_chunks(struct dev *in, const struct recover_hooks *hooks,
-	const struct layout_head *head, uint64_t head_len, struct chunk_place **places,
-	bool *searched, struct err *e)
+	const struct layout_head *head, uint64_t head_len, struct recover_found *f, struct err *e)
 {
 	uint64_t chunks = layout_chunk_count(head);
 	int rc = 0;
 
+	memset(f, 0, sizeof(*f));
 	/* At most CHUNKS_MAX: layout_head_decode saw to that. */
-	*places = calloc((size_t)chunks + 1, sizeof(**places));
-	if (*places == NULL)
+	f->places = calloc((size_t)chunks + 1, sizeof(*f->places));
+	if (f->places == NULL)
 		return err_nomem(e);
-	*searched = from_index(in, head, head_len, *places) < 0;
-	if (*searched) {
-		memset(*places, 0, ((size_t)chunks + 1) * sizeof(**places));
-		rc = search(in, hooks, head, *places, e);
-	}
+	f->searched = from_index(in, head, head_len, f) < 0;
+	if (f->searched)
+		rc = search(in, hooks, head, f, e);
 	if (rc < 0) {
-		free(*places);
-		*places = NULL;
+		free(f->places);
+		f->places = NULL;
 		return rc;
 	}
-	join_places(*places, chunks, head_len);
+	join_places(f->places, chunks, head_len);
 	return 0;
 }

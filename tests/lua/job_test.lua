@@ -6,6 +6,7 @@ local job = require 'imgtool.job'
 local lfs = require 'lfs'
 local report = require 'imgtool.report'
 local sys = require 'img.sys'
+local text = require 'imgtool.report.text'
 
 local UUID = '01234567-89ab-4cde-8f01-23456789abcd'
 local KiB <const>, MiB <const> = 1 << 10, 1 << 20
@@ -146,6 +147,29 @@ describe('imgtool.job', function()
     local head = assert(image.read_head(file))
     assert.equal(64 * KiB, head.physical_bytes)
     assert.matches('"physical_bytes":131072', head.text, 1, true)
+  end)
+
+  -- R9: what could not be read is lost with a table, unless the run would have ended there.
+  it('repairs, and never says that nothing is lost when it does not know', function()
+    local function repaired(policy)
+      remove_all()
+      local made = assert(capture { on_read_error = policy })
+      local file <close> = assert(io.open(path 'cut', 'wb'))
+      -- In a chunk, most of which is there.
+      assert(file:write(read_file 'x.zst':sub(1, made.file_bytes * 60 // 100)))
+      file:close()
+      return assert(job.repair({ source = path 'cut', target = path 'new' }, quiet))
+    end
+    local result = repaired 'zero'
+    assert.equal(sys.codes.damaged, result.code)
+    assert.equal(1, result.bad_unknown)
+    assert.matches('the tables of 1 chunks are lost', result.message, 1, true)
+    result.lost_bytes = 0
+    assert.is_nil(text.result(result):find('nothing is lost', 1, true))
+    result = repaired 'abort'
+    assert.equal(0, result.bad_unknown)
+    assert.is_nil(result.bad_seen)
+    assert.is_nil(result.message:find('tables', 1, true))
   end)
 
   it('estimates what can be read, and says so when nothing can', function()

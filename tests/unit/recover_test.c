@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "device/dev_fault.h"
 #include "format/recover.h"
 #include "image_help.h"
 
@@ -35,18 +36,24 @@ static void write_file(struct help *h, const char *name, const uint8_t *bytes, s
 	dev_close(d);
 }
 
-static void recover(struct help *h, struct recover_report *r, struct losses *l)
+static void recover_from(struct help *h, struct dev *in, struct recover_report *r, struct losses *l)
 {
 	struct recover_hooks hooks = { .lost = note, .user = l };
-	struct dev *in = help_open(h, "broken", 0),
-		   *out = help_open(h, "new", DEV_WRITE | DEV_CREATE);
+	struct dev *out = help_open(h, "new", DEV_WRITE | DEV_CREATE);
 	struct err e;
 
 	memset(l, 0, sizeof(*l));
 	assert_ok(recover_image(in, out, &hooks, r, &e), &e);
 	assert_int_equal(r->lost_ranges, l->count);
-	dev_close(in);
 	dev_close(out);
+}
+
+static void recover(struct help *h, struct recover_report *r, struct losses *l)
+{
+	struct dev *in = help_open(h, "broken", 0);
+
+	recover_from(h, in, r, l);
+	dev_close(in);
 }
 
 static bool is_lost(const struct losses *l, uint64_t off)
@@ -92,7 +99,7 @@ static void clean(struct help *h)
 
 struct places {
 	uint64_t chunk[64], table[64], frame[4096], frame_off[4096], frame_len[4096];
-	uint64_t indx, tail;
+	uint64_t indx, meta, tail;
 	size_t chunks, frames;
 };
 
@@ -107,6 +114,7 @@ static void find_places(struct help *h, struct places *p)
 	assert_ok(image_open(file, &image, &e), &e);
 	p->chunks = image_facts(image)->chunks;
 	p->indx = image_facts(image)->tail.indx_pos;
+	p->meta = image_facts(image)->tail.meta_pos;
 	p->tail = image_facts(image)->tail.seek_pos - TAIL_FRAME_BYTES;
 	for (size_t n = 0; n < p->chunks; n++) {
 		const struct chunk *c;
@@ -382,6 +390,190 @@ static void test_only_looking(void **state)
 	teardown(&f);
 }
 
+/* ---- What could not be read when the image was made (R9) ---- */
+
+/* A sector inside a data block, and a whole block, of the second chunk. */
+#define BAD_SECTOR (HELP_CHUNK + 8192)
+#define BAD_BLOCK (HELP_CHUNK + 3 * HELP_BLOCK)
+
+static void setup_bad(struct fixture *f, unsigned seed)
+{
+	const struct fault_rule rules[] = {
+		{ .op = FAULT_READ, .action = FAULT_FAIL, .off = BAD_SECTOR, .len = 512 },
+		{ .op = FAULT_READ, .action = FAULT_FAIL, .off = BAD_BLOCK, .len = HELP_BLOCK },
+	};
+	const struct fault_plan plan = { .rules = rules, .rule_count = COUNT_OF(rules) };
+	uint8_t root[SHA256_BYTES];
+	struct image_writer *w;
+	struct dev *faulty, *out;
+	struct err e;
+
+	help_init(&f->h, SIZE, seed);
+	help_make_noise(&f->h);
+	assert_ok(dev_open_fault(f->h.source, &plan, &faulty, &e), &e);
+	out = help_open(&f->h, "whole", DEV_WRITE | DEV_CREATE);
+	assert_ok(image_writer_new(out, &f->h.head, false, &w, &e), &e);
+	assert_int_equal(help_capture_job(&f->h, faulty, w, ON_READ_ERROR_ZERO, &e),
+		ERR_BAD_SECTORS);
+	assert_ok(image_writer_finish(w, root, &e), &e);
+	image_writer_close(w);
+	dev_close(out);
+	dev_close(faulty);
+	find_places(&f->h, &f->p);
+	f->file = help_slurp(&f->h, "whole", &f->len);
+}
+
+/* Recover the first `len` bytes with a byte at each of two places changed; 0: none. */
+static void with_flips(struct fixture *f, uint64_t a, uint64_t b, size_t len)
+{
+	f->file[a] ^= 4;
+	f->file[b] ^= b > 0 ? 4 : 0;
+	write_file(&f->h, "broken", f->file, len);
+	f->file[a] ^= 4;
+	f->file[b] ^= b > 0 ? 4 : 0;
+	recover(&f->h, &f->r, &f->l);
+}
+
+/* Nothing is lost, and nothing unknown: bad ranges and all. */
+static void assert_as_before(struct fixture *f)
+{
+	assert_int_equal(f->l.count, 0);
+	assert_int_equal(f->r.bad_unknown, 0);
+	help_assert_same_files(&f->h, "whole", "new");
+	clean(&f->h);
+}
+
+static void test_r9_bad_ranges_without_table(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	setup_bad(&f, 13);
+	/* META stands for the table, wherever it is known from. */
+	with_flips(&f, f.p.table[1] + 60, 0, f.len);
+	assert_int_equal(f.r.tables_lost, 1);
+	assert_true(f.r.bad_seen);
+	assert_as_before(&f);
+	with_flips(&f, f.p.table[1] + 60, f.p.indx + 50, f.len);
+	assert_as_before(&f);
+	with_flips(&f, f.p.table[1] + 60, f.p.tail + 50, f.len);
+	assert_as_before(&f);
+	/* Without META: TAIL says that all bad ranges are there, or that some are missing. */
+	with_flips(&f, f.p.table[0] + 60, f.p.meta + 50, f.len);
+	assert_as_before(&f);
+	with_flips(&f, f.p.table[1] + 60, f.p.meta + 50, f.len);
+	assert_int_equal(f.r.bad_unknown, 1);
+	assert_true(f.r.bad_seen);
+	clean(&f.h);
+	/* Without an end, and in the chunk under way of a run that was interrupted, nobody says. */
+	with_flips(&f, f.p.table[0] + 60, 0, f.p.indx);
+	assert_int_equal(f.l.count, 0);
+	assert_int_equal(f.r.bad_unknown, 1);
+	assert_true(f.r.bad_seen);
+	clean(&f.h);
+	with_flips(&f, f.p.table[1] + 60, 0, f.p.table[1]);
+	assert_int_equal(f.l.count, 1);
+	assert_int_equal(f.l.off[0], 2 * HELP_CHUNK);
+	assert_int_equal(f.r.bad_unknown, 1);
+	assert_false(f.r.bad_seen);
+	clean(&f.h);
+	teardown(&f);
+}
+
+/* ---- A medium that is bad ---- */
+
+/* Recover the first `len` bytes, of which [off, off + 4096) can't be read. */
+static void with_bad_page(struct fixture *f, uint64_t off, size_t len)
+{
+	const struct fault_rule rule = { .op = FAULT_READ,
+		.action = FAULT_FAIL,
+		.off = off,
+		.len = 4096 };
+	const struct fault_plan plan = { .rules = &rule, .rule_count = 1 };
+	struct dev *in, *faulty;
+	struct err e;
+
+	write_file(&f->h, "broken", f->file, len);
+	in = help_open(&f->h, "broken", 0);
+	assert_ok(dev_open_fault(in, &plan, &faulty, &e), &e);
+	recover_from(&f->h, faulty, &f->r, &f->l);
+	dev_close(faulty);
+	dev_close(in);
+}
+
+/* A page costs what is in it. */
+static void test_unreadable_pages(void **state)
+{
+	const size_t at = 20;
+	struct fixture f;
+
+	(void)state;
+	help_init(&f.h, SIZE, 14);
+	help_make_noise(&f.h);
+	help_capture(&f.h, NULL, "whole", 2, 8);
+	find_places(&f.h, &f.p);
+	f.file = help_slurp(&f.h, "whole", &f.len);
+	with_bad_page(&f, 0, f.len);
+	assert_true(f.r.head_copied);
+	assert_int_equal(f.l.count, 0);
+	help_assert_same_files(&f.h, "whole", "new");
+	clean(&f.h);
+	/* Its tail is cut, so that it is searched. */
+	with_bad_page(&f, align_down(f.p.frame[at], 4096), f.p.tail);
+	assert_true(f.r.index_lost);
+	assert_int_equal(f.r.tables_lost, 0);
+	assert_int_equal(f.l.count, 1);
+	assert_int_equal(f.l.off[0], f.p.frame_off[at]);
+	assert_int_equal(f.l.len[0], f.p.frame_len[at]);
+	assert_right(&f.h, &f.l);
+	clean(&f.h);
+	/* The copy of HEAD lies in the same window as a bad page. */
+	memset(f.file, 0, 4096);
+	with_bad_page(&f, align_down(f.p.frame[at], 4096), f.len);
+	assert_true(f.r.head_copied);
+	assert_int_equal(f.l.count, 1);
+	clean(&f.h);
+	teardown(&f);
+}
+
+/* A table that can't be read: the frames before it can. */
+static void test_unreadable_table(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	setup(&f, 15);
+	with_bad_page(&f, align_down(f.p.table[0] + 60, 4096), f.len);
+	assert_int_equal(f.r.tables_lost, 1);
+	/* At most the frame that lies in the same page. */
+	assert_true(f.r.lost_bytes <= HELP_CHUNK / 2);
+	assert_right(&f.h, &f.l);
+	clean(&f.h);
+	teardown(&f);
+}
+
+/* What is of a later version is not called lost. */
+static void test_unknown_feature(void **state)
+{
+	struct recover_hooks hooks = { 0 };
+	struct recover_report r;
+	struct fixture f;
+	struct dev *in;
+	struct err e;
+
+	(void)state;
+	setup(&f, 16);
+	put_le64(f.file + RECORD_HEAD_BYTES + 8, 1 << 5);
+	layout_record_seal(f.file, REC_HEAD, 0, f.h.head.uuid, get_le32(f.file + 32));
+	write_file(&f.h, "broken", f.file, f.len);
+	in = help_open(&f.h, "broken", 0);
+	assert_int_equal(recover_image(in, NULL, &hooks, &r, &e), -ERR_FORMAT);
+	assert_non_null(strstr(e.msg, "incompat: features 0x20"));
+	assert_non_null(strstr(e.msg, "broken"));
+	dev_close(in);
+	teardown(&f);
+}
+
 static void test_not_an_image(void **state)
 {
 	struct recover_hooks hooks = { 0 };
@@ -414,6 +606,10 @@ int main(void)
 		cmocka_unit_test(test_table_and_frame),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_only_looking),
+		cmocka_unit_test(test_r9_bad_ranges_without_table),
+		cmocka_unit_test(test_unreadable_pages),
+		cmocka_unit_test(test_unreadable_table),
+		cmocka_unit_test(test_unknown_feature),
 		cmocka_unit_test(test_not_an_image),
 	};
 

@@ -23,7 +23,7 @@ local MEMBERS = {
   restore = { numbers = WRITTEN, texts = { 'uuid' }, lists = { 'losses' } },
   export = { numbers = WRITTEN, texts = { 'uuid' }, lists = { 'losses' } },
   repair = { numbers = { 'data_bytes', 'zero_bytes', 'free_bytes', 'bad_bytes', 'lost_bytes',
-    'lost_ranges', 'tables_lost', 'chunks_lost', 'elapsed_ns' }, texts = {},
+    'lost_ranges', 'tables_lost', 'chunks_lost', 'bad_unknown', 'elapsed_ns' }, texts = {},
     lists = { 'losses' } },
   ['backup-disk'] = { numbers = SET, texts = { 'uuid', 'table' },
     lists = { 'images', 'failures' } },

@@ -6,11 +6,36 @@ local image = require 'img.image'
 local json = require 'imgtool.util.json'
 local output = require 'imgtool.job.output'
 local safety = require 'imgtool.policy.safety'
+local stored = require 'imgtool.job.stored'
 local sys = require 'img.sys'
 
 local M = {}
 
 local try = fail.try
+
+-- Of how many chunks it is not known any more what could not be read when they were imaged. A run
+-- that ends at the first bad sector leaves none in its image; a repair may, whatever that run did.
+local function bad_unknown(source, report)
+  if report.bad_unknown == 0 or report.bad_seen then return report.bad_unknown end
+  local head = image.read_head(source)
+  local settings = head and stored.settings(head)
+  return settings and settings.on_read_error == 'abort' and 0 or report.bad_unknown
+end
+
+-- What there is to say against the new image.
+local function verdict_of(job, result)
+  local parts = {}
+  if result.lost_bytes > 0 then
+    parts[1] = ('%d bytes in %d ranges are lost%s'):format(result.lost_bytes, result.lost_ranges,
+      job.dry_run and '' or ', and recorded as bad in ' .. job.target)
+  end
+  if result.bad_unknown > 0 then
+    parts[#parts + 1] = ('the tables of %d chunks are lost, and with them which ranges could not be'
+      .. ' read when it was made: such ranges read as zeros%s'):format(result.bad_unknown,
+      job.dry_run and '' or ' in ' .. job.target)
+  end
+  return #parts > 0 and job.source .. ': ' .. table.concat(parts, '; ') or nil
+end
 
 local function result_of(job, report, elapsed_ns)
   local result = {
@@ -19,12 +44,8 @@ local function result_of(job, report, elapsed_ns)
   }
   for key, value in pairs(report) do result[key] = value end
   result.losses = json.array(result.losses)
-  if result.lost_bytes > 0 then
-    result.code = sys.codes.damaged
-    result.message = ('%s: %d bytes in %d ranges are lost%s'):format(job.source,
-      result.lost_bytes, result.lost_ranges,
-      job.dry_run and '' or ', and recorded as bad in ' .. job.target)
-  end
+  result.message = verdict_of(job, result)
+  if result.message then result.code = sys.codes.damaged end
   return result
 end
 
@@ -53,6 +74,7 @@ function M.run(job, report)
   local seen = report.signals_before
   local found = job.dry_run and try(image.repair(source, nil, seen))
     or write(job, file, action, source, seen)
+  found.bad_unknown, found.bad_seen = bad_unknown(source, found), nil
   return result_of(job, found, sys.clock_ns() - started)
 end
 

@@ -41,13 +41,15 @@ function image.writer(file, head, map, options) end
 function image.read_head(file) end
 
 ---Recover what is still good of an image file, incomplete or damaged, into an empty one, as a complete
----image; what is lost is recorded as bad. Losses are told up to 10,000. Without `out`, all is read and
+---image; what is lost is recorded as bad. Losses are told up to 10,000. `bad_unknown` is the number of
+---chunks of which it is lost what could not be read when the image was made (such ranges read as zeros
+---now); `bad_seen` says that the image is known to have such ranges. Without `out`, all is read and
 ---nothing written. It ends (code 'cancelled') when a signal is caught, more than those `seen`: what
 ---sys.signals gave, or gives when it begins.
 ---@param file img.Device
 ---@param out img.Device?
 ---@param seen integer?
----@return {head_copied: boolean, index_lost: boolean, tables_lost: integer, chunks_lost: integer, lost_bytes: integer, lost_ranges: integer, data_bytes: integer, zero_bytes: integer, free_bytes: integer, bad_bytes: integer, losses: {offset: integer, length: integer, file_offset: integer, why: string}[]}?, string?, integer?
+---@return {head_copied: boolean, index_lost: boolean, tables_lost: integer, chunks_lost: integer, bad_unknown: integer, bad_seen: boolean, lost_bytes: integer, lost_ranges: integer, data_bytes: integer, zero_bytes: integer, free_bytes: integer, bad_bytes: integer, losses: {offset: integer, length: integer, file_offset: integer, why: string}[]}?, string?, integer?
 function image.repair(file, out, seen) end
 
 ---@class img.Cache

@@ -199,9 +199,17 @@ function RESULT.repair(r)
       M.clean(r.image), M.clean(r.source), seconds(r.elapsed_ns),
       #what > 0 and ': ' .. table.concat(what, ', ') or ''),
     '  ' .. kinds(r),
-    r.lost_bytes == 0 and '  nothing is lost'
-      or ('  lost: %s in %s'):format(size.human(r.lost_bytes), count(r.lost_ranges, 'range')),
   }
+  if r.lost_bytes > 0 then
+    lines[#lines + 1] = ('  lost: %s in %s'):format(size.human(r.lost_bytes),
+      count(r.lost_ranges, 'range'))
+  elseif r.bad_unknown == 0 then
+    lines[#lines + 1] = '  nothing is lost'
+  end
+  if r.bad_unknown > 0 then
+    lines[#lines + 1] = ('  in %s it is not known what could not be read when it was imaged')
+      :format(count(r.bad_unknown, 'chunk'))
+  end
   append(lines, M.losses(r.losses, r.lost_ranges))
   return table.concat(lines, '\n')
 end
