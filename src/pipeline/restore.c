@@ -5,7 +5,8 @@
  * in Lua, and checked here again where a mistake would destroy data:
  *
  * R4 Before the first byte is written, the image is open (its structure was checked), the target is
- *    writable, and everything fits into it. A sequential target can't be restored to.
+ *    writable, and everything fits into it. A sequential target can't be restored to. An image with
+ *    bad ranges is not begun with when they are to end the job.
  * R5 The target is not the device that the image is read from.
  * R6 Every block is verified before it is written: image_unpack is the only way to its bytes.
  * R7 The job ends well only when the target was flushed and every byte of the range was accounted
@@ -229,6 +230,7 @@ static const struct job_ops restore_ops = {
 static int restore_check(struct restore *r, struct err *e)
 {
 	const struct dev_info *t = dev_info(r->target);
+	const struct layout_tail *tail = &image_facts(r->image)->tail;
 	uint64_t size = image_facts(r->image)->head.source_bytes;
 
 	if (r->target == image_file(r->image))
@@ -251,6 +253,12 @@ static int restore_check(struct restore *r, struct err *e)
 		return err_set(e, ERR_REFUSED, 0,
 			"%s has %" PRIu64 " bytes: too small for %" PRIu64 " at %" PRIu64,
 			dev_name(r->target), dev_size(r->target), r->source_len, r->target_off);
+	/* What is known to end at a bad range does not begin (LESSONS 37). */
+	if (r->on_read_error == ON_READ_ERROR_ABORT && r->source_len == size &&
+		tail->bad_range_bytes > 0)
+		return err_set(e, ERR_SOURCE, 0,
+			"%s: %" PRIu64 " bytes of the source were unreadable when it was imaged",
+			dev_name(image_file(r->image)), tail->bad_range_bytes);
 	return 0;
 }
 

@@ -41,6 +41,15 @@ local function refused(t, rules, rule, reason, override, s)
 end
 
 describe('imgtool.policy.safety_disk', function()
+  -- LESSONS 37: not after what was there is gone.
+  it('R4: does not begin what bad ranges will end', function()
+    local bad = source { bad_range_bytes = 512 }
+    refused(target(), CONFIRMED, 'R4', '/sets/a: 512 bytes could not be read when it was imaged',
+      'on-read-error zero', bad)
+    assert.is_true(decide(target(), with({ on_read_error = 'zero' }, CONFIRMED), bad).allowed)
+    assert.is_true(decide(file(), {}, bad).allowed)
+  end)
+
   it('R4: overwrites the disk that was imaged when its name is said', function()
     assert.is_true(decide(target(), CONFIRMED).allowed)
     assert.is_true(decide(target { disk_id = '' }, CONFIRMED).allowed)

@@ -50,6 +50,22 @@ describe('imgtool.policy.safety, restore', function()
     end
   end)
 
+  -- LESSONS 37: not after what was there is gone.
+  it('R4: does not begin what bad ranges will end', function()
+    local bad = setmetatable({ bad_range_bytes = 4096 }, { __index = IMAGE })
+    local rules = { yes_destroy = 'sdb2', free = 'discard', on_read_error = 'abort' }
+    local d = decide(target(), rules, bad)
+    assert.is_false(d.allowed)
+    assert.same({ rule = 'R4', override = 'on-read-error zero',
+      reason = 'x.img.zst: 4096 bytes could not be read when it was imaged' }, d.refusals[1])
+    assert.is_false(decide(target(), ALL, bad).allowed)
+    assert.is_true(decide(file(), { free = 'leave', on_read_error = 'abort' }, bad).allowed)
+    rules.on_read_error = 'zero'
+    d = decide(target(), rules, bad)
+    assert.is_true(d.allowed)
+    assert.matches('4096 bytes', d.warnings[1], 1, true)
+  end)
+
   it('R4: never restores to a smaller device', function()
     refused(target { size_bytes = 1000447 }, ALL, 'R4', 'too small')
   end)

@@ -273,4 +273,17 @@ check_eq "$(info_of "$TMP/failing.zst" '[.bad_ranges[0][0], .bad_range_bytes]')"
 	"[31457280,2097152]" 'R9: exactly those are recorded as bad'
 check_status 0 'the image verifies' "$IMGTOOL" verify -q "$TMP/failing.zst"
 
+# ---- It is not begun to restore what is known to fail ----
+head -c 32M /dev/zero | tr '\0' '\252' >"$TMP/whole"
+cp "$TMP/whole" "$TMP/before"
+loop_of "$TMP/whole"
+onto=(restore --undo-dir "$TMP/undo" --yes-destroy "$(name_of "$LOOP")")
+check_status 9 'R4: an image with bad ranges' "$IMGTOOL" "${onto[@]}" "$TMP/failing.zst" "$LOOP"
+check_grep '2097152 bytes could not be read when .*--on-read-error zero allows it' "$TMP/err" \
+	'what allows it'
+check 'not a byte was written' cmp "$TMP/before" "$TMP/whole"
+check_status 9 'R4: --dry-run' "$IMGTOOL" "${onto[@]}" --dry-run "$TMP/failing.zst" "$LOOP"
+check_grep '2097152 bytes could not be read' "$TMP/out" 'shows it'
+check_status 12 'with zeros' "$IMGTOOL" "${onto[@]}" --on-read-error zero "$TMP/failing.zst" "$LOOP"
+
 done_testing

@@ -46,7 +46,7 @@ reads_badly() {
 	check_grep "^  at $off, $len bytes" "$TMP/out" "$name: info lists them"
 	check "$name: the image verifies" "$IMGTOOL" verify -q zero.zst
 	check_status 5 "$name: restore of it aborts" "$IMGTOOL" restore zero.zst raw
-	check_grep "range at $off, $len bytes, was unreadable when it was imaged" "$TMP/err" \
+	check_grep "$len bytes of the source were unreadable when it was imaged" "$TMP/err" \
 		"$name: and says why"
 	check_status 12 "$name: restore with zeros" "$IMGTOOL" restore --force \
 		--on-read-error zero zero.zst raw

@@ -257,7 +257,7 @@ static void test_r6_damaged_block(void **state)
 }
 
 /* Ranges that were bad when imaged: an error, or zeros that are counted (R9). */
-static void test_r9_bad_ranges(void **state)
+static void test_r4_r9_bad_ranges(void **state)
 {
 	struct fault_rule rule = { .op = FAULT_READ,
 		.action = FAULT_FAIL,
@@ -286,7 +286,18 @@ static void test_r9_bad_ranges(void **state)
 	assert_ok(image_open(out, &image, &e), &e);
 	t = stale_target(SIZE);
 	r = (struct restore){ .image = image, .target = t, .settings = help_settings(2, 8) };
+	/* R4: that it will fail is known beforehand, and nothing is written. */
 	assert_int_equal(run(&r, &e), ERR_SOURCE);
+	assert_non_null(strstr(e.msg, "512 bytes of the source were unreadable"));
+	slurp_dev(t, got, SIZE);
+	for (size_t i = 0; i < SIZE; i++)
+		assert_int_equal(got[i], STALE);
+	/* A part of it is its caller's affair, up to the range. */
+	r.source_len = HELP_CHUNK;
+	assert_int_equal(run(&r, &e), ERR_OK);
+	r.source_len = 2 * HELP_CHUNK;
+	assert_int_equal(run(&r, &e), ERR_SOURCE);
+	r.source_len = 0;
 	r.on_read_error = ON_READ_ERROR_ZERO;
 	assert_int_equal(run(&r, &e), ERR_BAD_SECTORS);
 	slurp_dev(t, got, SIZE);
@@ -444,7 +455,7 @@ int main(void)
 		cmocka_unit_test(test_r4_refusals),
 		cmocka_unit_test(test_r5_own_image),
 		cmocka_unit_test(test_r6_damaged_block),
-		cmocka_unit_test(test_r9_bad_ranges),
+		cmocka_unit_test(test_r4_r9_bad_ranges),
 		cmocka_unit_test(test_only_changed),
 		cmocka_unit_test(test_only_changed_ranges),
 		cmocka_unit_test(test_r6_only_changed_damaged),

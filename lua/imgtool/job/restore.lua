@@ -25,6 +25,7 @@ local function image_facts(job, known)
   local image_of = stored.source(known.text)
   image_of.path = job.source
   image_of.source_bytes, image_of.logical_bytes = known.source_bytes, known.logical_bytes
+  image_of.bad_range_bytes = known.bad_range_bytes
   return image_of
 end
 
@@ -118,7 +119,7 @@ local function decide(c)
   local target = facts.restore_target(job.target, { job.source, job.set_dir }, job.undo_dir)
   check_usage(job, target)
   local rules = { force = job.force, yes_destroy = job.yes_destroy, free = job.free,
-    only_changed = job.only_changed }
+    only_changed = job.only_changed, on_read_error = job.on_read_error }
   local both = { image = image_facts(job, c.known), target = target }
   local decision = safety.restore(both, rules)
   local answer = confirm.ask(decision, target, job, c.report)

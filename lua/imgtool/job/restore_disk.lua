@@ -21,8 +21,10 @@ local function set_facts(set, target)
     serial = m.source.serial, wwn = m.source.wwn, disk_id = m.table.id, table = m.table.type,
     whole_copy = m.table.type ~= 'gpt' or m.table.primary_valid or m.table.backup_valid,
     need_bytes = need, need_what = what, partitions = {},
+    bad_range_bytes = set.edit and set.regions_known.bad_range_bytes or 0,
   }
   for i, x in ipairs(set.parts) do
+    out.bad_range_bytes = out.bad_range_bytes + x.known.bad_range_bytes
     out.partitions[i] = { what = x.what, start_bytes = x.part.start_bytes,
       size_bytes = x.part.size_bytes }
   end
@@ -53,7 +55,7 @@ local function decide(c, set)
   local target = target_facts(job, set)
   check_usage(job, target)
   local rules = { force = job.force, yes_destroy = job.yes_destroy, free = job.free or 'leave',
-    new_guids = job.new_guids, grow_last = job.grow_last }
+    new_guids = job.new_guids, grow_last = job.grow_last, on_read_error = job.on_read_error }
   local both = { source = set_facts(set, target), target = target }
   local decision = safety.restore(both, rules)
   local answer = confirm.ask(decision, target, job, c.report)

@@ -93,6 +93,23 @@ function M.check_confirmed(d, target, rules)
       :format(rules.yes_destroy) or '')
 end
 
+--- R4: a restore that is known to end at a range which could not be read when it was imaged does
+--- not begin: what is on the device would be gone, and half of the image there.
+---@param d table
+---@param source {path: string, bad_range_bytes: integer?} of an image, or all of a set
+---@param rules {on_read_error: string?}
+function M.check_readable(d, source, rules)
+  local bytes = source.bad_range_bytes or 0
+  if bytes == 0 then return end
+  if rules.on_read_error == 'zero' then
+    d.warnings[#d.warnings + 1] = ('%s: %d bytes could not be read when it was imaged, and become'
+      .. ' zeros'):format(source.path, bytes)
+  else
+    refuse(d, 'R4', 'on-read-error zero', '%s: %d bytes could not be read when it was imaged',
+      source.path, bytes)
+  end
+end
+
 --- Whether nothing but the name of the target is missing.
 ---@param d table
 ---@return boolean
@@ -124,6 +141,7 @@ local function check_block(d, image, target, rules)
       d.warnings[#d.warnings + 1] = ('%s is another device: %s'):format(target.path, difference)
     end
   end
+  M.check_readable(d, image, rules)
   M.check_confirmed(d, target, rules)
 end
 
@@ -162,7 +180,8 @@ end
 
 --- Whether an image may be restored, with all reasons why not.
 ---@param facts {image: table, target: table}
----@param rules {force: boolean, yes_destroy: string?, free: string, only_changed: boolean?}
+---@param rules {force: boolean, yes_destroy: string?, free: string, only_changed: boolean?,
+---on_read_error: string?}
 ---@return {allowed: boolean, refusals: table[], warnings: string[], plan: string[]}
 function M.restore(facts, rules)
   local d, image, target = M.decision(), facts.image, facts.target

@@ -134,10 +134,11 @@ end
 --- Whether a disk may be written, with all reasons why not.
 --- source: path, size_bytes, logical_bytes, serial, wwn, disk_id, table ('gpt', 'dos', 'none'),
 --- whole_copy (of a GPT), need_bytes and need_what (how much of a target is needed, and for what),
---- partitions (what, start_bytes, size_bytes).
+--- partitions (what, start_bytes, size_bytes), bad_range_bytes (of all images of a set).
 --- target: as for safety.restore, and kind, disk_id, contents (lines), undo_dir, undo_on_target.
 ---@param facts {source: table, target: table}
----@param rules table force, yes_destroy, free, new_guids, grow_last, any_disk (a clone)
+---@param rules table force, yes_destroy, free, on_read_error, new_guids, grow_last, any_disk (a
+---clone)
 ---@return {allowed: boolean, refusals: table[], warnings: string[], plan: string[]}
 function M.restore(facts, rules)
   local d, source, target = safety.decision(), facts.source, facts.target
@@ -147,6 +148,7 @@ function M.restore(facts, rules)
     check_size(d, source, target, rules)
     check_table(d, source, target, rules)
     check_identity(d, source, target, rules)
+    safety.check_readable(d, source, rules)
     safety.check_confirmed(d, target, rules)
   else
     check_fit(d, source, target)
