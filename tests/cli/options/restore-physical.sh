@@ -12,8 +12,18 @@ larger_target() { truncate -s 12M "$W/disk"; }
 
 opt_set_dir() { physical -q --set-dir "$SET" DEVICE && second_is 0; }
 opt_device() { physical -q "$SET" --device DEVICE && second_is 0; }
+# A set of a disk that could not be read in one place.
+unread_set() (
+	. "$OPTIONS/failing.sh"
+	failing status_of 12 "$REAL_IMGTOOL" backup-disk -q "$W/failing/disk.img" "$W/unread" \
+		--on-read-error zero --read-retries 0 2>/dev/null
+)
+# R4: such a set is not begun with.
 opt_on_read_error() {
-	status_of 7 physical -q "$BAD_SET" DEVICE --on-read-error zero && second_is 65536
+	unread_set && head -c 8M /dev/urandom >"$W/disk" && cp "$W/disk" "$W/before" || return
+	status_of 9 physical -q --force "$W/unread" DEVICE && cmp "$W/disk" "$W/before" &&
+		status_of 12 physical -q --force "$W/unread" DEVICE --on-read-error zero &&
+		status_of 7 physical -q "$BAD_SET" DEVICE --on-read-error zero && second_is 65536
 }
 opt_free() {
 	says 'free space of the file system is left as it is' go --free leave --dry-run
