@@ -17,12 +17,9 @@
 #include <blkid/blkid.h>
 
 #include "base/mem.h"
+#include "device/signature.h"
 #include "fs/fs_ops.h"
 
-/* Every superblock that libblkid 2.38 knows lies in the first 4 MiB or, as RAID and ZFS do, in the
- * last 1 MiB; those that only point to another place are followed in copy_pointed_to. */
-#define HEAD_BYTES (4 * MIB)
-#define TAIL_BYTES (1 * MIB)
 #define PIECE_BYTES ((size_t)(64 * KIB))
 
 /* ---- A descriptor for libblkid ----------------------------------------------------------- */
@@ -87,8 +84,10 @@ static int open_stand_in(struct dev *d)
 		fd = -1;
 		goto out;
 	}
-	copy_range(d, fd, 0, HEAD_BYTES, piece);
-	copy_range(d, fd, size > TAIL_BYTES ? size - TAIL_BYTES : 0, TAIL_BYTES, piece);
+	/* Those that only point to another place are followed in copy_pointed_to. */
+	copy_range(d, fd, 0, SIGNATURE_HEAD_BYTES, piece);
+	copy_range(d, fd, size > SIGNATURE_TAIL_BYTES ? size - SIGNATURE_TAIL_BYTES : 0,
+		SIGNATURE_TAIL_BYTES, piece);
 	copy_pointed_to(d, fd, piece);
 out:
 	free(piece);

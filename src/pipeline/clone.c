@@ -170,7 +170,8 @@ int job_clone(const struct clone *c, struct job **out, struct err *e)
 		.on_read_error = c->on_read_error,
 		.read_retries = c->read_retries,
 	};
-	j->hole = (struct hole){ &j->base, c->target, c->free, c->target_is_zero, true };
+	j->hole = (struct hole){ &j->base, c->target, 0, dev_size(c->source), c->free,
+		c->target_is_zero, true };
 	j->base.ops = &clone_ops;
 	j->base.input = c->source;
 	j->base.output = c->target;

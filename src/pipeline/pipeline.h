@@ -48,6 +48,7 @@ struct capture {
 };
 
 enum restore_free {
+	/* Of the first two, what lies where signatures do (target_hole.h) reads as zeros. */
 	RESTORE_FREE_LEAVE,   /* free space keeps what the target has */
 	RESTORE_FREE_DISCARD, /* free space is discarded where the target can */
 	RESTORE_FREE_ZERO,    /* free space reads as zeros afterwards */

@@ -11,15 +11,16 @@
  * R6 Every block is verified before it is written: image_unpack is the only way to its bytes.
  * R7 The job ends well only when the target was flushed and every byte of the range was accounted
  *    for.
- * R9 Zeros are written or zeroed, free space is left, discarded or zeroed as asked, bad ranges are
- *    an error or, when asked, zeros that are counted as lost.
+ * R9 Zeros are written or zeroed, free space is left, discarded or zeroed as asked (where old
+ *    signatures would lie, always zeroed: target_hole.h), bad ranges are an error or, when asked,
+ *    zeros that are counted as lost.
  *
  * Nothing of the block that holds target offset 0 is special here: the partition table of a disk
  * is written last by whoever composes a disk.
  *
  * With only_changed the target is read and its blocks are hashed; the image is read where a hash
- * differs, and only such blocks are written. A range that is not whole blocks is unpacked and
- * written as ever.
+ * differs, and only such blocks are written, and the zeros over old signatures. A range that is not
+ * whole blocks is unpacked and written as ever.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -287,7 +288,8 @@ int job_restore(const struct restore *r, struct job **out, struct err *e)
 	rc = restore_check(&j->r, e);
 	if (rc == 0) {
 		walk_init(&j->walk, r->image, j->r.source_off, range_end(j));
-		j->hole = (struct hole){ &j->base, r->target, r->free, r->target_is_zero, true };
+		j->hole = (struct hole){ &j->base, r->target, r->target_off,
+			r->target_off + j->r.source_len, r->free, r->target_is_zero, true };
 		j->base.ops = &restore_ops;
 		j->against = (struct against){ r->image, r->target, j->r.source_off,
 			j->r.source_len, r->target_off, r->free == RESTORE_FREE_ZERO };

@@ -231,6 +231,28 @@ for free in leave zero discard; do
 	check "--free $free: the file system is whole" e2fsck -fn "$target"
 done
 
+# ---- R9: what was on a device is not taken for what was restored ----
+if command -v mkfs.btrfs >/dev/null; then
+	truncate -s 128M "$TMP/swap.img"
+	mkswap -q "$TMP/swap.img"
+	check 'a swap area is imaged' image_quietly --block-size 64K "$TMP/swap.img" "$TMP/swap.zst"
+	disk used 128M
+	mkfs.btrfs -q "$LOOP"
+	# A superblock of an array (version 1.0: its magic number at the end, less 8 KiB).
+	printf '\374\116\053\251\001\000\000\000' |
+		dd of="$LOOP" bs=8K seek=$((128 * 128 - 1)) oflag=sync status=none
+	before=$(dd if="$LOOP" bs=1M skip=64 count=1 status=none | sha256sum)
+	check 'restore --free leave over a Btrfs in an array' "$IMGTOOL" restore -q --free leave \
+		--verify-after --yes-destroy "$(name_of "$LOOP")" "$TMP/swap.zst" "$LOOP"
+	check_eq "$(blkid -p -o value -s TYPE "$LOOP")" swap 'R9: it is a swap area, nothing else'
+	check_eq "$(dd if="$LOOP" bs=8K skip=$((128 * 128 - 1)) iflag=direct status=none |
+		tr -d '\0' | wc -c)" 0 'R9: nothing is left of the array'
+	check_eq "$(dd if="$LOOP" bs=1M skip=64 count=1 iflag=direct status=none | sha256sum)" \
+		"$before" 'R9: the rest of free space is left'
+else
+	skip_case 'R9: old signatures' 'no mkfs.btrfs'
+fi
+
 # ---- A partition ----
 LOOP=none
 if command -v sfdisk >/dev/null; then

@@ -111,13 +111,22 @@ static void test_finds_every_byte(void **state)
 /* R9: free space that was left alone holds anything, zeros must be zeros. */
 static void test_r9_free_is_not_compared(void **state)
 {
+	const struct chunk *chunk = NULL;
 	struct job_loss lost;
 	struct fixture f;
 	struct compare c;
 	size_t count = 0;
+	uint32_t i = 0;
+	struct err e;
 
 	(void)state;
 	setup(&f, 2, RESTORE_FREE_LEAVE);
+	assert_ok(image_chunk(f.image, 0, &chunk, &e), &e);
+	while (i < chunk->count && chunk->entries[i].kind != ENTRY_FREE)
+		i++;
+	assert_true(i < chunk->count);
+	flip(f.target, AT + chunk->entries[i].off);
+	chunk_unref(f.image, chunk);
 	c = against(&f);
 	assert_int_equal(run(&c, &lost, &count), ERR_OK);
 	c.free_is_zero = true;

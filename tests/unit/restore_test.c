@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "device/dev_fault.h"
+#include "device/signature.h"
 #include "image_help.h"
 
 #define SIZE (2 * 1024 * 1024 + 1234)
@@ -106,6 +107,45 @@ static void test_free_policies(void **state)
 		}
 	}
 	dev_close(t);
+	teardown(&f);
+	free(got);
+}
+
+/* R9: of free space that is left, what lies where old signatures do is zeroed, also in a target
+ * that is only brought up to date. */
+static void test_r9_signatures_are_zeroed(void **state)
+{
+	const size_t size = 8 * MIB + 512, at = 4096, room = size + 2 * at;
+	uint8_t *got = malloc(room);
+	struct fixture f;
+	struct restore r;
+	struct dev *t;
+	struct err e = { 0 };
+
+	(void)state;
+	help_init(&f.h, size, 13);
+	assert_ok(map_set(f.h.map, 0, size, MAP_FREE, &e), &e);
+	help_capture(&f.h, NULL, "image", 2, 8);
+	f.file = help_open(&f.h, "image", 0);
+	assert_ok(image_open(f.file, &f.image, &e), &e);
+	for (int changed = 0; changed < 2; changed++) {
+		t = stale_target(room);
+		r = restore_to(&f, t);
+		r.target_off = at;
+		r.free = changed ? RESTORE_FREE_LEAVE : RESTORE_FREE_DISCARD;
+		r.only_changed = changed;
+		assert_int_equal(run(&r, &e), ERR_OK);
+		slurp_dev(t, got, room);
+		for (size_t i = 0; i < room; i++) {
+			bool inside = i >= at && i < at + size;
+			bool zeroed = i < at + SIGNATURE_HEAD_BYTES ||
+				i >= at + size - SIGNATURE_TAIL_BYTES;
+
+			if (!inside || changed || zeroed)
+				assert_int_equal(got[i], inside && zeroed ? 0 : STALE);
+		}
+		dev_close(t);
+	}
 	teardown(&f);
 	free(got);
 }
@@ -450,6 +490,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_free_policies),
+		cmocka_unit_test(test_r9_signatures_are_zeroed),
 		cmocka_unit_test(test_new_file_stays_sparse),
 		cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_r4_refusals),

@@ -209,7 +209,8 @@ M.fields = {
   { name = 'free', type = 'choice', actions = RESTORE, option = '--free', argname = 'WHAT',
     default = 'discard', choices = { 'leave', 'discard', 'zero' },
     doc = 'What becomes of free space on a block device: it stays as it is, is discarded where'
-      .. ' the device can, or reads as zeros.' },
+      .. ' the device can, or reads as zeros. In the first 4 MiB and the last MiB, where old'
+      .. ' signatures would lie, it always reads as zeros.' },
   { name = 'only_changed', type = 'boolean', actions = actions('restore', 'restore-physical'),
     option = '--only-changed', default = false,
     doc = 'Read the target, and write only what differs; an existing file is changed in place,'
