@@ -339,7 +339,6 @@ describe('imgtool.job', function()
   end)
 
   it('R7: --verify-after takes what was lost for zeros, and nothing else', function()
-    local image = require 'img.image'
     local write = require 'imgtool.job.write'
     local real = write.compare
     local function spoil(name, offset)
