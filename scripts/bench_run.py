@@ -90,12 +90,16 @@ def measure(contender, cold):
     return Result(wall, own, usage.ru_maxrss / 1024, size)
 
 
+class TooBusy(Exception):
+    pass
+
+
 def measure_quiet(contender, cold):
     for _ in range(MAX_REPEATS):
         result = measure(contender, cold)
         if result:
             return result
-    sys.exit(f"bench: the machine is too busy for {contender.name}")
+    raise TooBusy(contender.name)
 
 
 def median(results):
@@ -111,14 +115,23 @@ def table_row(name, r, base):
             f"| {r.wall / base.wall:.2f} | {r.cpu / max(base.cpu, 0.01):.2f} | {size_ratio} |")
 
 
-def run_group(title, contenders, runs, cold):
-    """Print the medians as a Markdown table, with ratios to the reference."""
+def measure_all(contenders, runs, cold):
     results = {c.name: [] for c in contenders}
     for _ in range(runs):
         for contender in contenders:
             results[contender.name].append(measure_quiet(contender, cold))
             print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
+    return results
+
+
+def run_group(title, contenders, runs, cold):
+    """Print the medians as a Markdown table, with ratios to the reference."""
+    try:
+        results = measure_all(contenders, runs, cold)
+    except TooBusy as name:
+        print(f"\n### {title}: left out, the machine was too busy for {name}\n", flush=True)
+        return
     medians = {name: median(r) for name, r in results.items()}
     base = medians[next((c for c in contenders if c.reference), contenders[0]).name]
     print(f"\n### {title}{' (cold cache)' if cold else ''}\n")
