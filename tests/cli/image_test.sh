@@ -109,14 +109,16 @@ check '--max-throughput' with --max-throughput 8M --pipeline-depth 4
 took=$((($(date +%s%N) - start) / 1000000))
 [ $took -gt 1000 ] && ok "slows down ($took ms)" || nok "slows down" "$took ms"
 
-if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
+# No leak detection: it does not work under strace.
+trace_syncs() {
+	ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0 IMGTOOL_AIO=threads \
+		strace -f -o "$TMP/trace" -e trace=fdatasync,fsync "$IMGTOOL" "$@"
+}
+can_trace() { command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; }
+if can_trace; then
 	syncs() {
 		rm -f "$TMP/with.zst"
-		# No leak detection: it does not work under strace.
-		ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0 IMGTOOL_AIO=threads \
-			strace -f -o "$TMP/trace" -e trace=fdatasync,fsync "$IMGTOOL" \
-			image -q --chunk-size 1M \
-			"$@" "$src" "$TMP/with.zst"
+		trace_syncs image -q --chunk-size 1M "$@" "$src" "$TMP/with.zst"
 		grep -c 'sync(' "$TMP/trace"
 	}
 	lazy=$(syncs)
@@ -172,12 +174,11 @@ check_eq "$(events image <"$TMP/events" | jq -r .root)" \
 # ---- stdin and stdout ----
 "$IMGTOOL" image --created "$CREATED" --uuid "$UUID" "$src" - >"$TMP/piped.zst" 2>"$TMP/piped.err"
 same_file "$TMP/piped.zst" "$TMP/used.zst" 'an image to stdout is the same image'
-if command -v strace >/dev/null; then
+if can_trace; then
 	# R7: behind a redirection is a file, which is to be on the disk when success is said.
-	synced() { strace -f -o "$TMP/trace" -e trace=fsync,fdatasync "$IMGTOOL" "$@" 2>/dev/null; }
-	synced image "$src" - >"$TMP/synced"
+	trace_syncs image "$src" - >"$TMP/synced" 2>/dev/null
 	check_grep 'sync\(' "$TMP/trace" 'it is synced'
-	synced export-range "$TMP/used.zst" --length 8K >"$TMP/synced"
+	trace_syncs export-range "$TMP/used.zst" --length 8K >"$TMP/synced" 2>/dev/null
 	check_grep 'sync\(' "$TMP/trace" 'and so is what export-range gives'
 else
 	skip_case 'what goes to stdout is synced' 'no strace'
