@@ -265,6 +265,8 @@ if command -v mkfs.btrfs >/dev/null && grep -qw btrfs /proc/filesystems; then
 	loop_of "$TMP/btrfs1"
 	first=$LOOP
 	loop_of "$TMP/btrfs2"
+	# The kernel would take the next file system on these loop devices for a part of this one.
+	cleanup btrfs device scan --forget
 	mkfs.btrfs -q "$first" "$LOOP"
 	free 'an idle Btrfs' "$LOOP"
 	mount_at "$first" "$TMP/btrfs" -o "device=$LOOP"

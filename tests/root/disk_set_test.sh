@@ -5,7 +5,7 @@
 . "$TESTS_DIR/cli/disk_fixture.sh"
 requires_root
 requires losetup sfdisk fdisk mkfs.ext4 mkfs.fat mcopy mkntfs ntfscp mkswap e2fsck zstd jq blkid \
-	findmnt mkfs.btrfs sgdisk
+	findmnt mkfs.btrfs btrfs sgdisk
 
 set=$TMP/set
 
@@ -126,6 +126,8 @@ truncate -s 128M "$TMP/b1" "$TMP/b2"
 loop_of "$TMP/b1"
 first=$LOOP
 loop_of "$TMP/b2"
+# The kernel would take the next file system on these loop devices for a part of this one.
+cleanup btrfs device scan --forget
 if mkfs.btrfs -q "$first" "$LOOP" >/dev/null &&
 	mkdir "$TMP/b.mnt" && mount -o "device=$LOOP" "$first" "$TMP/b.mnt" 2>"$TMP/err"; then
 	cleanup umount "$TMP/b.mnt"

@@ -14,6 +14,9 @@ TOOL=$BUILD/tests/unit/fs_btrfs_test
 [ -x "$TOOL" ] || make -C "$TOP" -s BUILD="$BUILD" "$TOOL" >&2
 MAP=$TESTS_DIR/corpus/fs/btrfs_map.py
 
+# What was on the loop devices before may have been a Btrfs of several.
+btrfs device scan --forget
+
 # Backing files lie on XFS: a reflink copy of a file is what it was at one instant, also under load.
 xfs=$TMP/xfs
 if [ -w /dev/shm ] && [ "$(df --output=avail /dev/shm | tail -n 1)" -gt 4000000 ] &&
