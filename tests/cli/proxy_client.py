@@ -4,7 +4,7 @@
     proxy_client.py ADDRESS compare RAW [CLIENTS [READS]]   random reads against a raw file
     proxy_client.py ADDRESS info
     proxy_client.py ADDRESS read OFFSET LENGTH              the answer's errno and length; bytes on stdout
-    proxy_client.py ADDRESS stream STEP                     read all of it in order
+    proxy_client.py ADDRESS stream STEP [CLIENTS]           read all of it in order
     proxy_client.py ADDRESS load CLIENTS BYTES SECONDS      random reads of so many bytes; reads a second
     proxy_client.py ADDRESS raw HEX                         send these bytes; print what comes, in hex
     proxy_client.py ADDRESS crowd N                         connect N times; print how many are served
@@ -88,11 +88,24 @@ def compare(address, path, clients=1, reads=2000):
     return 1 if failures else 0
 
 
-def stream(address, step):
+def stream_part(address, step, part, parts):
     with connect(address) as s:
-        for offset in range(0, info(s)[0], step):
+        size = info(s)[0]
+        for offset in range(size * part // parts // step * step, size * (part + 1) // parts, step):
             if read(s, offset, step)[0] != 0:
                 sys.exit(f"error at {offset}")
+
+
+def stream(address, step, clients=1):
+    """All of it in order; of several clients, each a process, one part each."""
+    for part in range(1, clients):
+        if os.fork() == 0:
+            stream_part(address, step, part, clients)
+            os._exit(0)
+    stream_part(address, step, 0, clients)
+    for _ in range(1, clients):
+        if os.wait()[1] != 0:
+            sys.exit("a client failed")
 
 
 def load_one(address, step, until, report):
@@ -173,7 +186,7 @@ def main():
         print(errno, len(data), file=sys.stderr)
         sys.stdout.buffer.write(data)
     elif what == "stream":
-        stream(address, int(rest[0]))
+        stream(address, *map(int, rest))
     elif what == "load":
         load(address, int(rest[0]), int(rest[1]), float(rest[2]))
     elif what == "raw":
