@@ -93,6 +93,9 @@ cannot() {
 # 77 when strace is not there, or does not work
 need_strace() { strace -o /dev/null true 2>/dev/null || return 77; }
 
+# Whether FUSE mounts here, which needs no root.
+can_fuse() { command -v fusermount3 >/dev/null && [ -w /dev/fuse ]; }
+
 traced() { # STRACE OPTION... -- IMGTOOL ARGUMENT...: with the trace in $W/trace
 	local options=()
 	while [ "$1" != -- ]; do options+=("$1") && shift; done
@@ -169,7 +172,8 @@ check_left_over() { # COMMAND
 # What a test that was ended left behind: its processes go with their group, not these.
 forget_all() {
 	local device
-	awk -v dir="$TMP/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | xargs -r -n 1 umount -l
+	awk -v dir="$TMP/" 'index($2, dir) == 1 { print $2 }' /proc/mounts |
+		xargs -r -n 1 sh -c 'umount -l "$0" 2>/dev/null || fusermount3 -uz "$0"'
 	losetup -n -l -O NAME,BACK-FILE 2>/dev/null | awk -v dir="$TMP/" 'index($2, dir) == 1' |
 		while read -r device _; do losetup -d "$device"; done
 }

@@ -4,7 +4,7 @@
 # failing COMMAND...: with $W/failing/disk.img, which fails at $BAD_AT for 64 KiB
 failing() {
 	local server status=0
-	[ "$(id -u)" -eq 0 ] && [ -c /dev/fuse ] || cannot || return
+	can_fuse || cannot || return
 	mkdir -p "$W/failing"
 	timeout --foreground -k 1 20 "$REAL_IMGTOOL" mount -q "$BAD_DISK_IMG" "$W/failing" \
 		>"$W/mount.err" 2>&1 &
@@ -13,7 +13,7 @@ failing() {
 	"$@" || status=$?
 	kill $server 2>/dev/null
 	wait $server
-	umount -l "$W/failing" 2>/dev/null
+	fusermount3 -uqz "$W/failing" 2>/dev/null
 	return $status
 }
 # read_failing RETRIES: how many reads there were

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 . "$OPTIONS/serving.sh"
 
-can_serve() { [ "$(id -u)" -eq 0 ] && [ -c /dev/fuse ]; }
+can_serve() { can_fuse; }
 mkdir "$W/mnt"
 PLACE=("$W/mnt")
 content() { cat "$W/mnt/disk.img"; }
@@ -9,7 +9,7 @@ stop() {
 	local status=0
 	kill $server 2>/dev/null
 	wait $server || status=$?
-	umount -l "$W/mnt" 2>/dev/null
+	fusermount3 -uqz "$W/mnt" 2>/dev/null
 	return $status
 }
 
@@ -21,6 +21,7 @@ others_look() {
 	setpriv --reuid 65534 --regid 65534 --clear-groups cat "$W/mnt/info.json" 2>/dev/null
 }
 opt_allow_other() {
+	[ "$(id -u)" -eq 0 ] || cannot || return # to be another user
 	chmod 755 "$(dirname "$TMP")" "$TMP" "$TMP/w" "$W"
 	with_server others_look "$IMG" "${PLACE[@]}" --allow-other >/dev/null
 }
