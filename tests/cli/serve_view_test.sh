@@ -1,5 +1,5 @@
-# What servers show of disks, byte for byte: a set with all that lies between its partitions, and the
-# partitions of sets, of imaged disks and of raw ones, by each way to name them.
+# What servers show of disks, byte for byte: a set with all that lies between its partitions, and
+# the partitions of sets, of imaged disks and of raw ones, by each way to name them.
 . "$(dirname "$0")/../lib.sh"
 . "$TESTS_DIR/cli/fixture.sh"
 . "$TESTS_DIR/cli/serve_fixture.sh"
