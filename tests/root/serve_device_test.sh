@@ -34,7 +34,7 @@ TABLE
 	stop_server
 
 	serve mount "$LOOP" "$dir"
-	check_eq "$(ls "$dir" | tr '\n' ' ')" 'disk.img info.json partition-1.img partition-2.img ' \
+	check_eq "$(cd "$dir" && echo *)" 'disk.img info.json partition-1.img partition-2.img' \
 		'mount: a file for each partition'
 	same_file "$dir/disk.img" "$disk" 'the disk'
 	same_file "$dir/partition-2.img" "$TMP/second" 'a partition'
