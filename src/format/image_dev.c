@@ -292,17 +292,32 @@ static const enum dev_extent_kind extent_kinds[ENTRY_KINDS] = {
 	/* All others are data: what is bad is found out by reading. */
 };
 
+/*
+ * A chunk whose table can't be read is data to its end, too: a client that asks what is where over
+ * a long range must not lose the chunks beside it.
+ */
+static int extent_without_table(int rc, uint64_t chunk_bytes, uint64_t off, uint64_t len,
+	struct dev_extent *x)
+{
+	if (rc != -ERR_DAMAGED && rc != -ERR_SOURCE)
+		return rc;
+	x->kind = DEV_EXTENT_DATA;
+	x->len = min_u64(len, chunk_bytes - off % chunk_bytes);
+	return 0;
+}
+
 static int image_dev_extent(struct dev *dev, uint64_t off, uint64_t len, struct dev_extent *x,
 	struct err *e)
 {
 	struct image_dev *d = (struct image_dev *)dev;
+	const uint64_t chunk_bytes = d->image->facts.head.chunk_bytes;
 	const struct chunk *c;
 	uint64_t end = off + len;
-	int rc = image_chunk(d->image, off / d->image->facts.head.chunk_bytes, &c, e);
+	int rc = image_chunk(d->image, off / chunk_bytes, &c, e);
 	uint32_t n;
 
 	if (rc < 0)
-		return rc;
+		return extent_without_table(rc, chunk_bytes, off, len, x);
 	n = chunk_find(c, off);
 	x->kind = extent_kinds[c->entries[n].kind];
 	while (n + 1 < c->count && extent_kinds[c->entries[n + 1].kind] == x->kind &&

@@ -208,6 +208,48 @@ static void test_damaged_block(void **state)
 	close_all(&o);
 }
 
+/*
+ * A chunk whose table is damaged is data for who asks what is where, and can't be read; the chunks
+ * beside it are as they were.
+ */
+static void test_damaged_table(void **state)
+{
+	const uint64_t chunk = 16 * 4096, at = 20 * 4096;
+	const struct chunk *c;
+	const struct chunk_entry *last;
+	struct dev_extent x;
+	struct opened o;
+	uint8_t p[4096] = { 0xA5, 0x5A };
+	struct err e;
+
+	(void)state;
+	format_source_plain(&o.s, 3 * chunk, 4096, chunk, ENTRY_ZERO);
+	open_source(&o, 0);
+	assert_fine(image_chunk(o.image, 1, &c, &e), &e);
+	last = &c->entries[c->count - 1];
+	assert_fine(dev_write(o.file, last->file_off + last->stored + 100, p, 8, &e), &e);
+	chunk_unref(o.image, c);
+	/* A table that was read once stays in memory. */
+	dev_close(o.dev);
+	image_close(o.image);
+	assert_fine(image_open(o.file, &o.image, &e), &e);
+	assert_fine(image_dev(o.image, 0, &o.dev, &e), &e);
+	assert_fine(dev_extent(o.dev, 0, 3 * chunk, &x, &e), &e);
+	assert_int_equal(x.kind, DEV_EXTENT_ZERO);
+	assert_int_equal(x.len, chunk);
+	assert_fine(dev_extent(o.dev, at, 3 * chunk - at, &x, &e), &e);
+	assert_int_equal(x.kind, DEV_EXTENT_DATA);
+	assert_int_equal(x.len, 2 * chunk - at);
+	assert_fine(dev_extent(o.dev, at, 4096, &x, &e), &e);
+	assert_int_equal(x.len, 4096);
+	assert_fine(dev_extent(o.dev, 2 * chunk, chunk, &x, &e), &e);
+	assert_int_equal(x.kind, DEV_EXTENT_ZERO);
+	assert_error(dev_read(o.dev, at, p, 4096, &e), ERR_DAMAGED, &e, "");
+	check_read(&o, chunk - 4096, 4096);
+	check_read(&o, 2 * chunk, 4096);
+	close_all(&o);
+}
+
 /* What is unpacked ahead, or waits for it, is counted by the cache at once. */
 static uint64_t cached_bytes(struct block_cache *k)
 {
@@ -331,6 +373,7 @@ int main(void)
 		cmocka_unit_test(test_no_thrashing),
 		cmocka_unit_test(test_cache_size),
 		cmocka_unit_test(test_damaged_block),
+		cmocka_unit_test(test_damaged_table),
 		cmocka_unit_test(test_ahead),
 		cmocka_unit_test(test_threads),
 	};
