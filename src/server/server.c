@@ -68,7 +68,7 @@ static int give_up_late(struct client *c)
 	return -1;
 }
 
-/* Wait until the socket can be read or written. Negative: the time is up, or it can't be waited. */
+/* Wait until the socket can be read or written. 1: the time is up; negative: it can't be waited. */
 static int wait_for(struct client *c, short events, uint64_t deadline_ns)
 {
 	struct pollfd p = { .fd = c->fd, .events = events };
@@ -78,7 +78,7 @@ static int wait_for(struct client *c, short events, uint64_t deadline_ns)
 		int ms = -1, n;
 
 		if (deadline_ns > 0 && now >= deadline_ns)
-			return give_up_late(c);
+			return 1;
 		if (deadline_ns > 0)
 			ms = (int)min_u64((deadline_ns - now) / NS_PER_MS + 1, INT32_MAX);
 		n = poll(&p, 1, ms);
@@ -116,8 +116,11 @@ static int client_read(struct conn *conn, void *buf, size_t len, bool idle)
 			c->spoke = true;
 			to += n;
 			len -= (size_t)n;
-		} else if (!would_wait(n) || wait_for(c, POLLIN, deadline) < 0) {
-			return -1;
+		} else {
+			int late = would_wait(n) ? wait_for(c, POLLIN, deadline) : -1;
+
+			if (late != 0)
+				return late > 0 ? give_up_late(c) : -1;
 		}
 	}
 	return 0;
@@ -129,6 +132,7 @@ static int client_write(struct conn *conn, const void *buf, size_t len)
 	uint64_t deadline = deadline_of(c);
 	const uint8_t *from = buf;
 	size_t moved = 0;
+	int late = 0;
 
 	while (len > 0) {
 		ssize_t n = send(c->fd, from, len, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -140,10 +144,20 @@ static int client_write(struct conn *conn, const void *buf, size_t len)
 			/* Slow, but at it: a byte now and then does not keep a connection. */
 			if (moved >= CLIENT_PACE_BYTES) {
 				deadline = deadline_of(c);
-				moved = 0;
+				moved = late = 0;
 			}
-		} else if (!would_wait(n) || wait_for(c, POLLOUT, deadline) < 0) {
+		} else if (!would_wait(n)) {
 			return -1;
+		} else if (late > 0) {
+			return give_up_late(c);
+		} else {
+			/*
+			 * When the time is up it is tried once more: poll calls a socket writable
+			 * only when most of its buffer is empty, which says little of the client.
+			 */
+			late = wait_for(c, POLLOUT, deadline);
+			if (late < 0)
+				return -1;
 		}
 	}
 	return 0;

@@ -9,6 +9,11 @@
     proxy_client.py ADDRESS raw HEX                         send these bytes; print what comes, in hex
     proxy_client.py ADDRESS crowd N                         connect N times; print how many are served
     proxy_client.py ADDRESS silent [HEX]                    seconds until the server hangs up
+    proxy_client.py ADDRESS pause SECONDS                   be silent between two requests
+    proxy_client.py ADDRESS drip EVERY                      a request, byte by byte; seconds until the
+                                                            server hangs up
+    proxy_client.py ADDRESS deaf SECONDS                    ask for 8 MiB and take nothing for so long
+    proxy_client.py ADDRESS slow LENGTH RATE                read, and take RATE bytes a second
 
 ADDRESS is HOST:PORT or the path of a Unix socket.
 """
@@ -52,10 +57,12 @@ def info(s):
 def read(s, offset, length):
     s.sendall(struct.pack("<3Q", READ, offset, length))
     errno, got = struct.unpack("<2Q", take(s, 16))
+    if got > length:
+        raise OSError(f"{got} bytes, {length} were asked for")
     return errno, take(s, got)
 
 
-def one_client(address, path, reads, seed, failures):
+def one_client(address, path, reads, seed, done, failures):
     """Reads of all lengths, also across the end, where there are zeros."""
     rnd = random.Random(seed)
     try:
@@ -72,20 +79,22 @@ def one_client(address, path, reads, seed, failures):
                 if read(s, offset, length) != (0, want):
                     failures.append(f"{length} bytes at {offset} differ")
                     return
-    except (OSError, EOFError) as problem:
-        failures.append(str(problem))
+                done[seed] += 1
+    except Exception as problem:    # whatever it is, this client is not done
+        failures.append(repr(problem))
 
 
 def compare(address, path, clients=1, reads=2000):
-    failures = []
-    threads = [threading.Thread(target=one_client, args=(address, path, reads, seed, failures))
+    done, failures = [0] * clients, []
+    threads = [threading.Thread(target=one_client,
+                                args=(address, path, reads, seed, done, failures))
                for seed in range(clients)]
     for t in threads:
         t.start()
     for t in threads:
         t.join()
-    print("\n".join(failures))
-    return 1 if failures else 0
+    print(sum(done), *failures, sep="\n")
+    return 1 if failures or sum(done) != clients * reads else 0
 
 
 def stream_part(address, step, part, parts):
@@ -173,6 +182,59 @@ def silent(address, text=""):
         print(f"{time.monotonic() - start:.1f}")
 
 
+def hung_up(s):
+    """Whether the server did, by now."""
+    try:
+        return s.recv(1, socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def pause(address, seconds):
+    with connect(address) as s:
+        info(s)
+        time.sleep(seconds)
+        print(*info(s))
+
+
+def drip(address, every):
+    with connect(address) as s:
+        start = time.monotonic()
+        for byte in struct.pack("<3Q", READ, 0, 512):
+            try:
+                s.sendall(bytes([byte]))
+            except ConnectionError:
+                break
+            time.sleep(every)
+            if hung_up(s):
+                break
+        else:
+            sys.exit("it was not hung up on")
+        print(f"{time.monotonic() - start:.1f}")
+
+
+def deaf(address, seconds):
+    with connect(address) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        for _ in range(4):
+            s.sendall(struct.pack("<3Q", READ, 0, 2 << 20))
+        time.sleep(seconds)
+
+
+def slow(address, length, rate):
+    """In ten portions a second."""
+    with connect(address) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.sendall(struct.pack("<3Q", READ, 0, length))
+        left = 16 + length
+        while left > 0:
+            left -= len(take(s, min(left, rate // 10)))
+            time.sleep(0.1)
+        print(*info(s))
+
+
 def main():
     address, what, *rest = sys.argv[1:]
     if what == "compare":
@@ -195,6 +257,14 @@ def main():
         crowd(address, int(rest[0]))
     elif what == "silent":
         silent(address, *rest)
+    elif what == "pause":
+        pause(address, float(rest[0]))
+    elif what == "drip":
+        drip(address, float(rest[0]))
+    elif what == "deaf":
+        deaf(address, float(rest[0]))
+    elif what == "slow":
+        slow(address, int(rest[0]), int(rest[1]))
     return 0
 
 

@@ -43,3 +43,64 @@ stop_server() {
 	kill -TERM "$server"
 	wait "$server" || status=$?
 }
+
+# borders_of IMAGE FILE: where blocks, chunks, entries of their tables and bad ranges begin and end.
+# The bad ranges are options of soak_client.py in ${bad[@]}.
+borders_of() {
+	"$IMGTOOL" repl "$1" >"$2" 2>/dev/null <<'LUA'
+f = img:facts()
+for at = 0, f.source_bytes, f.block_bytes do print(at) end
+for n = 0, f.chunks - 1 do
+  c = img:chunk(n)
+  print(c.offset)
+  for _, e in ipairs(c.entries) do print(e.offset) end
+  for _, b in ipairs(c.bad) do print(b.offset, '--bad', b.offset, b.length) end
+end
+LUA
+	mapfile -t bad < <(grep -e --bad "$2" | tr '\t' '\n' | sed 's/^ *//' |
+		awk '(NR - 1) % 4 > 0')
+	awk 'NF == 4 { print $1; print $3 + $4; next } { print }' "$2" >"$2.tmp"
+	mv "$2.tmp" "$2"
+}
+
+# random_reads DESC PROTOCOL ADDRESS RAW CLIENTS READS [OPTION...]: at the borders of $TMP/borders
+random_reads() {
+	check "$1" python3 "$TESTS_DIR/cli/soak_client.py" "${@:2:4}" --reads "$6" \
+		--borders "$TMP/borders" "${@:7}"
+	echo "# reads, and those that failed as they must: $(cat "$TMP/out")"
+}
+
+# break_table IMAGE COPY: a copy whose second chunk has a damaged table; that chunk's place is
+# $chunk_at, and its length $chunk_length.
+break_table() {
+	local table
+	"$IMGTOOL" repl "$1" >"$TMP/where" 2>/dev/null <<'LUA'
+c = img:chunk(1)
+e = c.entries[#c.entries]
+print(c.offset, c.length, e.file_offset + e.stored)
+LUA
+	read -r chunk_at chunk_length table <"$TMP/where"
+	cp "$1" "$2"
+	flip "$2" $((table + 100))
+}
+
+# extents_of IMAGE: OFFSET LENGTH TYPE of each run, in the types of nbdinfo --map: data 0, zeros 2,
+# free 3.
+extents_of() {
+	"$IMGTOOL" repl "$1" 2>/dev/null <<'LUA' | merge_extents
+types = { zero = 2, free = 3 }
+for n = 0, img:facts().chunks - 1 do
+  for _, e in ipairs(img:chunk(n).entries) do
+    print(e.offset, e.length, types[e.kind] or 0)
+  end
+end
+LUA
+}
+
+# merge_extents: neighbours of the same type are one.
+merge_extents() {
+	awk 'NR > 1 && $3 == type { len += $2; next }
+		NR > 1 { print at, len, type }
+		{ at = $1; len = $2; type = $3 }
+		END { print at, len, type }'
+}

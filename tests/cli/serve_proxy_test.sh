@@ -22,6 +22,9 @@ serve serve-proxy "$img" --port 0
 check_eq "$(client info)" "$size 1 1" 'INFO: the true size, any alignment, read-only'
 check 'thousands of random reads are those of the raw device' client compare "$raw" 1 2000
 check 'also from 16 clients at once' client compare "$raw" 16 150
+borders_of "$img" "$TMP/borders"
+random_reads 'and across every border' proxy "$address" "$raw" 1 2000
+random_reads 'by 16 clients, too' proxy "$address" "$raw" 16 150
 check_eq "$(client read $((size - 100)) 300 2>&1 >"$TMP/end")" '0 300' \
 	'a read past the end comes whole'
 check_eq "$(tail -c 200 "$TMP/end" | tr -d '\000' | wc -c)" 0 'with zeros behind it'
@@ -62,6 +65,19 @@ check_eq "$(client read $((block + length - 1)) 2 2>&1)" '5 0' 'and what touches
 check_eq "$(client read $((block + length)) 512 2>&1 >"$TMP/next")" '0 512' 'its neighbour is not'
 same_file "$TMP/next" <(tail -c +$((block + length + 1)) "$raw" | head -c 512) 'and is right'
 stop_server
+break_table "$img" "$TMP/bad.zst"
+serve serve-proxy "$TMP/bad.zst" --port 0
+random_reads 'a damaged table: its chunk alone can not be read' proxy "$address" "$raw" 4 200 \
+	--bad "$chunk_at" "$chunk_length"
+stop_server
+mixed=$TESTS_DIR/golden/v2.0-mixed.img.zst
+zstd -q -dc "$mixed" >"$TMP/mixed"
+borders_of "$mixed" "$TMP/borders"
+serve serve-proxy "$mixed" --port 0
+random_reads 'bad ranges, and nothing beside them, are errors' proxy "$address" "$TMP/mixed" 4 500 \
+	"${bad[@]}"
+check_grep '^2000 [1-9]' "$TMP/out" 'which were hit'
+stop_server
 
 # ---- Options ----
 serve serve-proxy --in "$img" --port 0 --offset 1M --length 3M
@@ -90,8 +106,25 @@ stop_server
 serve serve-proxy "$img" --port 0 --timeout 1
 check_grep '^[1-9]\.' <(client silent) '--timeout: a client that says nothing is let go'
 check_grep '^[1-9]\.' <(client silent "$(le 2)$(le 0)") 'and one that stops within a request'
+check_grep '^[12]\.' <(client drip 0.3) 'and one that sends a byte now and then'
 stop_server
-check_eq "$(events served <"$TMP/served" | jq .server.clients_late)" 2 'and counted'
+check_eq "$(events served <"$TMP/served" | jq .server.clients_late)" 3 'and counted'
+# All at once: they take some seconds. On a Unix socket, whose buffers are small.
+serve serve-proxy "$img" --pipe "$TMP/socket" --timeout 1
+client pause 3 >"$TMP/pause" &
+clients=($!)
+client slow 900000 300000 >"$TMP/slow" 2>&1 &
+clients+=($!)
+client slow 450000 130000 >"$TMP/slower" 2>&1 &
+clients+=($!)
+client deaf 3
+wait "${clients[@]}" || true
+stop_server
+check_eq "$(cat "$TMP/pause")" "$size 1 1" 'who is silent between requests is still served'
+check_eq "$(cat "$TMP/slow")" "$size 1 1" 'and so is who takes an answer slowly'
+check_eq "$(cat "$TMP/slower")" "$size 1 1" 'also so slowly that poll sees no room within the time'
+check_eq "$(events served <"$TMP/served" | jq .server.clients_late)" 1 \
+	'one that does not take its answers is late'
 serve serve-proxy "$img" --port 0 --cache-size 256K --read-ahead 0
 client compare "$raw" 1 300 >/dev/null
 stop_server

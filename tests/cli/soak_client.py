@@ -1,14 +1,24 @@
 #!/usr/bin/env python3
-"""Random reads of a server by many clients at once, for some seconds, compared with a raw file.
+"""Random reads of a server by many clients at once, compared with a raw file.
 
-    soak_client.py PROTOCOL ADDRESS RAW CLIENTS SECONDS [BAD_OFFSET BAD_LENGTH]
+    soak_client.py PROTOCOL ADDRESS RAW CLIENTS [OPTION...]
 
-PROTOCOL: proxy; nbd (newstyle, simple replies: the NBD protocol, github.com/NetworkBlockDevice/nbd,
-doc/proto.md); file, where ADDRESS is one. A read that touches the bad range must fail, no other may.
-Clients come and go, and now and then one sends garbage or leaves within a request. Prints how many
-reads there were and how many of them failed as they must.
+    --seconds S             so long; or
+    --reads N               so many by each client
+    --borders FILE          offsets, one a line: half of the reads begin, and half of them end, at
+                            one of these or a byte beside it
+    --bad OFFSET LENGTH     a read that touches this must fail, no other may (may be repeated)
+    --polite                no client sends garbage, or leaves within a request, as some do now and
+                            then with --seconds
+
+PROTOCOL: proxy; nbd; file, where ADDRESS is one; direct: the same, around the kernel's cache of
+pages, so that what a page has beside a bad range can be read, too. Clients come and go. Prints how many reads there
+were and how many of them failed as they must.
 """
+import argparse
+import bisect
 import errno
+import itertools
 import os
 import random
 import struct
@@ -17,9 +27,16 @@ import threading
 import time
 
 sys.dont_write_bytecode = True    # no __pycache__ in a source tree
+import nbd_client    # noqa: E402
 import proxy_client    # noqa: E402
 
 READS_A_CONNECTION = 200
+LONGEST = 400000
+
+
+def spoil(server, rnd):
+    server.socket.sendall(rnd.choice([rnd.randbytes(rnd.randrange(1, 64)),
+                                      struct.pack("<3Q", 2, 0, 1 << 20)]))
 
 
 class Proxy:
@@ -29,118 +46,138 @@ class Proxy:
     def read(self, offset, length):
         return proxy_client.read(self.socket, offset, length)
 
-    def spoil(self, rnd):
-        self.socket.sendall(rnd.choice([rnd.randbytes(rnd.randrange(1, 64)),
-                                        struct.pack("<3Q", 2, 0, 1 << 20)]))
-
     def close(self):
         self.socket.close()
 
 
-class Nbd(Proxy):
-    REQUEST, REPLY = 0x25609513, 0x67446698
-
-    def __init__(self, address):
-        super().__init__(address)
-        if proxy_client.take(self.socket, 18)[:16] != b"NBDMAGICIHAVEOPT":
-            raise OSError("not an NBD server")
-        # Fixed newstyle without zeroes; then NBD_OPT_EXPORT_NAME of the default export.
-        self.socket.sendall(struct.pack(">I8sII", 3, b"IHAVEOPT", 1, 0))
-        proxy_client.take(self.socket, 10)
-
-    def read(self, offset, length):
-        self.socket.sendall(struct.pack(">IHHQQI", self.REQUEST, 0, 0, offset, offset, length))
-        magic, error, cookie = struct.unpack(">IIQ", proxy_client.take(self.socket, 16))
-        if (magic, cookie) != (self.REPLY, offset):
-            raise OSError("not the reply that was asked for")
-        return error, b"" if error else proxy_client.take(self.socket, length)
-
-
 class File:
-    def __init__(self, path):
-        self.fd = os.open(path, os.O_RDONLY)
+    """Not out of the kernel's cache of pages: every other one goes around it, the rest empty it."""
+    socket = None
+    numbers = itertools.count()
+
+    def __init__(self, path, direct=False):
+        self.direct = direct or next(self.numbers) % 2 == 1
+        self.fd = os.open(path, os.O_RDONLY | (os.O_DIRECT if self.direct else 0))
 
     def read(self, offset, length):
         """What lies before a page that can't be read comes first, as a short read."""
         data = bytearray()
+        if not self.direct:
+            os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_DONTNEED)
         try:
             while len(data) < length:
-                data += os.pread(self.fd, length - len(data), offset + len(data))
+                part = os.pread(self.fd, length - len(data), offset + len(data))
+                if not part:
+                    raise EOFError(f"the file ends at {offset + len(data)}")
+                data += part
         except OSError as problem:
             return problem.errno, b""
         return 0, data
-
-    def spoil(self, _rnd):
-        pass
 
     def close(self):
         os.close(self.fd)
 
 
-class Soak:
-    def __init__(self, protocol, address, raw, seconds, bad):
-        self.connect = lambda: {"proxy": Proxy, "nbd": Nbd, "file": File}[protocol](address)
-        self.raw, self.bad = raw, bad
-        self.size = os.path.getsize(raw)
-        self.until = time.monotonic() + seconds
-        self.lock = threading.Lock()
-        self.reads, self.refused, self.wrong = 0, 0, []
+PROTOCOLS = {"proxy": Proxy, "nbd": nbd_client.Nbd, "file": File,
+             "direct": lambda path: File(path, True)}
 
-    def over(self):
-        return self.wrong or time.monotonic() > self.until
+
+class Soak:
+    def __init__(self, args):
+        self.connect = lambda: PROTOCOLS[args.protocol](args.address)
+        self.raw, self.bad, self.reads_each, self.polite = (args.raw, args.bad, args.reads,
+                                                            args.polite or args.reads)
+        self.size = os.path.getsize(args.raw)
+        self.borders = []
+        if args.borders:
+            with open(args.borders, encoding="ascii") as f:
+                self.borders = sorted({int(line) for line in f} | {0, self.size})
+        self.until = time.monotonic() + args.seconds
+        self.counts, self.refused, self.wrong = [0] * args.clients, [0] * args.clients, []
+
+    def over(self, n):
+        if self.wrong:
+            return True
+        if self.reads_each:
+            return self.counts[n] >= self.reads_each
+        return time.monotonic() > self.until
+
+    def a_range(self, rnd):
+        """Where to read from, and to where: of at least one byte."""
+        if rnd.randrange(16) == 0:
+            return self.size - min(self.size, rnd.randrange(1, 5000)), self.size
+        start = rnd.randrange(self.size)
+        if self.borders and rnd.randrange(2) == 0:
+            start = rnd.choice(self.borders) + rnd.randrange(-1, 2)
+            start = min(max(start, 0), self.size - 1)
+        first = bisect.bisect_right(self.borders, start)
+        last = bisect.bisect_right(self.borders, start + LONGEST)
+        if last > first and rnd.randrange(2) == 0:
+            end = self.borders[rnd.randrange(first, last)] + rnd.randrange(-1, 2)
+        else:
+            end = start + rnd.choice([rnd.randrange(1, 600), 4096, rnd.randrange(1, LONGEST)])
+        return start, min(max(end, start + 1), self.size)
 
     def one_read(self, server, raw, rnd):
-        """Whether the read failed as it must; anything else that is not right is an OSError."""
-        length = rnd.choice([rnd.randrange(1, 600), 4096, rnd.randrange(1, 400000)])
-        offset = rnd.randrange(0, self.size - length)
+        """Whether the read failed as it must; anything else that is not right is raised."""
+        offset, end = self.a_range(rnd)
+        length = end - offset
         error, data = server.read(offset, length)
-        touches = offset < self.bad[0] + self.bad[1] and self.bad[0] < offset + length
+        touches = any(offset < bad + size and bad < end for bad, size in self.bad)
         if error != (errno.EIO if touches else 0):
             raise OSError(f"{length} bytes at {offset}: error {error}")
         if not touches and data != os.pread(raw, length, offset):
             raise OSError(f"{length} bytes at {offset} differ")
         return touches
 
-    def one_connection(self, raw, rnd):
+    def one_connection(self, n, raw, rnd):
         server = self.connect()
         try:
             for _ in range(READS_A_CONNECTION):
-                if self.over():
+                if self.over(n):
                     return
-                refused = self.one_read(server, raw, rnd)
-                with self.lock:
-                    self.reads += 1
-                    self.refused += refused
-            if rnd.randrange(4) == 0:
-                server.spoil(rnd)
+                self.refused[n] += self.one_read(server, raw, rnd)
+                self.counts[n] += 1
+            if server.socket and not self.polite and rnd.randrange(4) == 0:
+                spoil(server, rnd)
         finally:
             server.close()
 
-    def client(self, seed):
-        rnd = random.Random(seed)
+    def client(self, n):
+        rnd = random.Random(n)
         raw = os.open(self.raw, os.O_RDONLY)
         try:
-            while not self.over():
-                self.one_connection(raw, rnd)
-        except (OSError, EOFError) as problem:
-            self.wrong.append(str(problem))
+            while not self.over(n):
+                self.one_connection(n, raw, rnd)
+        except Exception as problem:    # whatever it is, this client is not done
+            self.wrong.append(repr(problem))
         finally:
             os.close(raw)
 
-    def run(self, clients):
-        threads = [threading.Thread(target=self.client, args=(n,)) for n in range(clients)]
+    def run(self):
+        threads = [threading.Thread(target=self.client, args=(n,))
+                   for n in range(len(self.counts))]
         for t in threads:
             t.start()
         for t in threads:
             t.join()
-        print(self.reads, self.refused, *self.wrong)
-        return 1 if self.wrong or self.reads == 0 else 0
+        print(sum(self.counts), sum(self.refused), *self.wrong)
+        enough = min(self.counts) >= (self.reads_each or 1)
+        return 0 if enough and not self.wrong else 1
 
 
 def main():
-    protocol, address, raw, clients, seconds, *bad = sys.argv[1:]
-    soak = Soak(protocol, address, raw, float(seconds), [int(x) for x in bad] or [0, 0])
-    return soak.run(int(clients))
+    p = argparse.ArgumentParser(usage=__doc__)
+    p.add_argument("protocol", choices=PROTOCOLS)
+    p.add_argument("address")
+    p.add_argument("raw")
+    p.add_argument("clients", type=int)
+    p.add_argument("--seconds", type=float, default=0)
+    p.add_argument("--reads", type=int)
+    p.add_argument("--borders")
+    p.add_argument("--bad", nargs=2, type=int, action="append", default=[])
+    p.add_argument("--polite", action="store_true")
+    return Soak(p.parse_args()).run()
 
 
 if __name__ == "__main__":
