@@ -3,7 +3,7 @@
  * serve-nbd` starts nbdkit with it; by hand:
  *
  *	nbdkit ./nbdkit-imgtool-plugin.so image=disk.img.zst [part=OFFSET:PATH]... [offset=N]
- *		[length=N] [cache-bytes=N] [workers=N]
+ *		[length=N] [cache-bytes=N] [workers=N] [stats=BOOL]
  *
  * Reads verify block hashes; a damaged block or a bad range is an error (EIO) in the protocol, and
  * nothing else is. Extents tell clients what is a hole. Like main.c this is the end of a program,
@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <nbdkit-plugin.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -40,6 +41,7 @@ static struct part parts[PARTS_MAX + 1]; /* [0] is the whole */
 static size_t part_count = 1;
 static int64_t window_off, window_len = -1, cache_bytes = CACHE_BYTES;
 static unsigned workers = WORKERS;
+static int want_stats;
 static struct block_cache *cache;
 static struct dev *whole, *window;
 
@@ -108,6 +110,12 @@ static int set_workers(const char *value)
 	return -1;
 }
 
+static int set_stats(const char *value)
+{
+	want_stats = nbdkit_parse_bool(value);
+	return want_stats < 0 ? -1 : 0;
+}
+
 static int plugin_config(const char *key, const char *value)
 {
 	if (strcmp(key, "image") == 0)
@@ -124,6 +132,8 @@ static int plugin_config(const char *key, const char *value)
 		return set_size(value, &cache_bytes);
 	if (strcmp(key, "workers") == 0)
 		return set_workers(value);
+	if (strcmp(key, "stats") == 0)
+		return set_stats(value);
 	nbdkit_error("unknown parameter '%s'", key);
 	return -1;
 }
@@ -201,10 +211,21 @@ static int plugin_after_fork(void)
 	return rc < 0 ? failed(&e) : 0;
 }
 
-static void plugin_unload(void)
+/* In the words in which the other servers say it (lua/imgtool/job/serving.lua). */
+static void say_stats(void)
 {
 	struct block_stats s;
 
+	block_cache_stats(cache, &s);
+	fprintf(stderr,
+		"served by nbdkit; cache: %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64
+		" of %" PRIu64 " blocks unpacked ahead were used, at most %" PRIu64
+		" bytes in memory\n",
+		s.hits, s.misses, s.ahead_used, s.ahead, s.peak_bytes);
+}
+
+static void plugin_unload(void)
+{
 	dev_close(window);
 	dev_close(whole);
 	for (size_t i = 0; i < part_count; i++) {
@@ -215,10 +236,8 @@ static void plugin_unload(void)
 	}
 	if (cache == NULL)
 		return;
-	block_cache_stats(cache, &s);
-	nbdkit_debug("cache: %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64
-		     " made ahead and %" PRIu64 " of them used, at most %" PRIu64 " bytes",
-		s.hits, s.misses, s.ahead, s.ahead_used, s.peak_bytes);
+	if (want_stats)
+		say_stats();
 	block_cache_unref(cache);
 }
 
@@ -266,7 +285,7 @@ static int plugin_extents(void *handle, uint32_t count, uint64_t off, uint32_t f
 		[DEV_EXTENT_ZERO] = NBDKIT_EXTENT_ZERO,
 		[DEV_EXTENT_FREE] = NBDKIT_EXTENT_ZERO | NBDKIT_EXTENT_HOLE,
 	};
-	uint64_t end = off + count;
+	uint64_t start = off, end = off + count;
 
 	(void)handle;
 	while (off < end) {
@@ -274,7 +293,8 @@ static int plugin_extents(void *handle, uint32_t count, uint64_t off, uint32_t f
 		struct err e;
 
 		if (dev_extent(window, off, end - off, &x, &e) < 0)
-			return unreadable(&e);
+			/* What was found so far is an answer; the rest is asked for again. */
+			return off > start ? 0 : unreadable(&e);
 		if (nbdkit_add_extent(extents, off, x.len, types[x.kind]) < 0)
 			return -1;
 		off += x.len;
@@ -293,7 +313,7 @@ static struct nbdkit_plugin plugin = {
 	.config = plugin_config,
 	.config_complete = plugin_config_complete,
 	.config_help = "image=PATH | raw=PATH, part=OFFSET:PATH, offset=SIZE, length=SIZE, "
-		       "cache-bytes=SIZE, workers=N",
+		       "cache-bytes=SIZE, workers=N, stats=BOOL",
 	.after_fork = plugin_after_fork,
 	.unload = plugin_unload,
 	.open = plugin_open,

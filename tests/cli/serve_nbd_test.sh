@@ -2,13 +2,14 @@
 . "$(dirname "$0")/../lib.sh"
 . "$TESTS_DIR/cli/fixture.sh"
 . "$TESTS_DIR/cli/serve_fixture.sh"
-requires mkfs.ext4 zstd jq nbdkit nbdinfo nbdcopy qemu-img sfdisk openssl
+requires mkfs.ext4 zstd jq nbdkit nbdinfo nbdcopy qemu-img sfdisk openssl python3
 nbdkit_loads_plugin "$IMGTOOL" || skip 'nbdkit does not load a plugin with a sanitizer'
 
 src=$TMP/src.img
 img=$TMP/i.zst
 raw=$TMP/raw.img
 make_ext4 "$src"
+truncate -s $((64 * 1048576 + 512)) "$src" # an end that is no multiple of a block
 image_quietly --chunk-size 4M --block-size 64K "$src" "$img"
 zstd -q -dc "$img" >"$raw"
 socket=$TMP/nbd
@@ -37,12 +38,31 @@ same_file "$TMP/copy" "$raw" 'byte for byte'
 check 'qemu-img compare agrees' qemu-img compare -f raw -F raw "$uri" "$raw"
 check 'qemu-img convert' qemu-img convert -f raw -O raw "$uri" "$TMP/converted"
 same_file "$TMP/converted" "$raw" 'the same'
+nbdkit "$(dirname "$IMGTOOL")/nbdkit-imgtool-plugin.so" --dump-plugin >"$TMP/dump"
+check_eq "$(grep model "$TMP/dump" | sort)" $'max_thread_model=parallel\nthread_model=parallel' \
+	'requests of one client are served at the same time'
 # What a client is told of holes is what the image says.
-nbdinfo --map "$uri" | awk '{ sum[$3] += $2 } END { print sum[0], sum[2], sum[3] }' >"$TMP/sums"
-check_eq "$(cat "$TMP/sums")" "$(info_of "$img" '"\(.data_bytes) \(.zero_bytes) \(.free_bytes)"')" \
-	'extents: data, zero and free are those of the image'
+check_eq "$(nbdinfo --map "$uri" | merge_extents)" "$(extents_of "$img")" \
+	'data, zeros and free space are where the image has them'
+borders_of "$img" "$TMP/borders"
+random_reads 'thousands of random reads, also across every border' nbd "$socket" "$raw" 1 2000
+random_reads 'also by 16 clients at once' nbd "$socket" "$raw" 16 150
+if [[ $(fio --enghelp 2>/dev/null) == *nbd* ]]; then
+	check 'fio reads, 16 requests in flight' fio --name=x --ioengine=nbd --uri="$uri" \
+		--rw=randread --bs=4k --iodepth=16 --size=32M --io_size=8M
+else
+	skip_case 'fio reads' 'fio has no nbd engine here'
+fi
+check 'requests that are wrong' python3 "$TESTS_DIR/cli/nbd_client.py" "$socket" wrong "$raw"
+# EINVAL past the end, ENOMEM or EINVAL for a length over the limit, EPERM for a write.
+check_grep '^22 22 (22|12) 1 22$' "$TMP/out" 'are answered with errors, and the next one is right'
 stop_here
 check_eq $status 0 'a signal ends it well'
+check_grep '^served by nbdkit; cache: [1-9][0-9]* hits, [1-9][0-9]* misses, ' "$TMP/served.err" \
+	'and it says how often the cache helped'
+serve_here "$img" --quiet --log-file "$TMP/log"
+stop_here
+check_eq "$(cat "$TMP/served.err")" '' 'but not with --quiet'
 
 # ---- Damage ----
 cp "$img" "$TMP/bad.zst"
@@ -52,6 +72,22 @@ serve_here "$TMP/bad.zst"
 check_fails 'a damaged block is an error' qemu-io -r -f raw -c "read $block 512" "$uri"
 check_grep 'Input/output error' <(cat "$TMP/out" "$TMP/err") 'in the protocol'"'"'s own terms'
 check 'its neighbour is not' qemu-io -r -f raw -c "read $((block + length)) 512" "$uri"
+stop_here
+break_table "$img" "$TMP/bad.zst"
+serve_here "$TMP/bad.zst"
+check 'a damaged table: what is where is told all the same' nbdinfo --map "$uri"
+check_eq "$(merge_extents <"$TMP/out" | awk '{ sum += $2 } END { print sum }')" \
+	"$(stat -c %s "$raw")" 'of the whole device'
+random_reads 'and its chunk alone can not be read' nbd "$socket" "$raw" 4 200 \
+	--bad "$chunk_at" "$chunk_length"
+stop_here
+mixed=$TESTS_DIR/golden/v2.0-mixed.img.zst
+zstd -q -dc "$mixed" >"$TMP/mixed"
+borders_of "$mixed" "$TMP/borders"
+serve_here "$mixed"
+random_reads 'bad ranges, and nothing beside them, are errors' nbd "$socket" "$TMP/mixed" 4 500 \
+	"${bad[@]}"
+check_grep '^2000 [1-9]' "$TMP/out" 'which were hit'
 stop_here
 
 # ---- Options ----
@@ -74,7 +110,13 @@ serve serve-nbd "$img" --host 127.0.0.3 --port $port
 check_eq "$address" "127.0.0.3:$port" '--host and --port'
 wait_until nbdinfo --size "nbd://127.0.0.3:$port" >"$TMP/size" || true
 check_eq "$(cat "$TMP/size")" "$(stat -c %s "$raw")" 'it listens there'
+check_status 11 'a port that is taken' timeout 10 "$IMGTOOL" serve-nbd "$img" --host 127.0.0.3 \
+	--port $port
+check_fails 'is not said to be served' grep -e serving "$TMP/out" "$TMP/err"
 stop_server
+touch "$TMP/taken"
+check_status 11 'a socket that exists' timeout 10 "$IMGTOOL" serve-nbd "$img" --pipe "$TMP/taken"
+check_grep 'listen on .*taken: Address already in use' "$TMP/err" 'is refused'
 printf 'somebody:%064d\n' 7 >"$TMP/psk"
 chmod 600 "$TMP/psk"
 serve serve-nbd "$img" --pipe "$socket" --tls require --tls-psk "$TMP/psk"

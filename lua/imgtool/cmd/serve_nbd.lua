@@ -1,6 +1,8 @@
 --- imgtool serve-nbd: an image as a network block device, by nbdkit with our plugin.
 local cli = require 'imgtool.util.cli'
+local device = require 'img.device'
 local fail = require 'imgtool.util.fail'
+local server = require 'img.server'
 local sys = require 'img.sys'
 local view = require 'imgtool.job.view'
 
@@ -81,6 +83,7 @@ function M.arguments_for(values, what, plugin)
   table.move(view.plugin(what), 1, 1 << 10, #out + 1, out)
   local limit, workers = view.cache_settings(values)
   out[#out + 1], out[#out + 2] = ('cache-bytes=%d'):format(limit), ('workers=%d'):format(workers)
+  if not values.quiet then out[#out + 1] = 'stats=1' end
   return out, address
 end
 
@@ -97,10 +100,21 @@ local function check(values)
   end
 end
 
+-- Whether nbdkit will be able to listen there: a server of our own does so for a moment. What
+-- nbdkit says of an address that is taken comes after `serving`, and with none of our exit codes.
+local function probe(values)
+  local nothing <close> = fail.try(device.mem('\0'))
+  local where = values.pipe and { unix_path = values.pipe }
+    or { host = values.host or HOST, port = values.port or PORT }
+  where.max_clients, where.timeout_s = 1, 1
+  fail.try(server.proxy(nothing, where)):close()
+end
+
 local function serve(values, report)
   check(values)
   local what = view.find(values)
   local arguments, address = M.arguments_for(values, what, plugin_path())
+  probe(values)
   report:answer('serving', { address = address, what = what.what, bytes = what.bytes },
     ('serving %s at %s with nbdkit; Ctrl-C ends it'):format(what.what, address))
   report:close()
