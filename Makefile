@@ -194,29 +194,32 @@ check-root: ## tests with loop devices and mounts; needs root
 
 # Sanitized programs run the C and CLI tests; the Lua tests need an interpreter that was built so.
 # A report goes to the test's own output, and its exit status is none of imgtool's.
+SAN_TIMEOUT ?= 600
 SAN_OPTIONS := exitcode=99:abort_on_error=0
 check-asan: ## C and CLI tests under AddressSanitizer, LeakSanitizer and UBSan
 	@scripts/setup --soft test
 	@ASAN_OPTIONS=$(SAN_OPTIONS):detect_leaks=1:detect_stack_use_after_return=1 \
 		UBSAN_OPTIONS=$(SAN_OPTIONS):print_stacktrace=1 \
 		$(MAKE) run-tests BUILD=$(BUILD)/asan SAN=address,undefined CFLAGS='-O1 -g' \
-		KINDS='CLI UNIT FUZZ' MAKE_TARGET=check-asan TEST_TIMEOUT=600
+		KINDS='CLI UNIT FUZZ' MAKE_TARGET=check-asan TEST_TIMEOUT=$(SAN_TIMEOUT)
 
+# All three servers, or it fails; and time for each of them besides what a test gets anyway.
 SOAK_SECONDS ?= 120
 soak: ## the servers under load, SOAK_SECONDS=120 each, under AddressSanitizer and UBSan
-	@SOAK_SECONDS=$(SOAK_SECONDS) $(MAKE) check-asan T=cli/soak
+	@SOAK_SECONDS=$(SOAK_SECONDS) SOAK_REQUIRED=1 $(MAKE) check-asan T=cli/soak \
+		SAN_TIMEOUT=$$((600 + 4 * $(SOAK_SECONDS)))
 
 check-ubsan: ## C and CLI tests under UBSan alone
 	@scripts/setup --soft test
 	@UBSAN_OPTIONS=$(SAN_OPTIONS):print_stacktrace=1 \
 		$(MAKE) run-tests BUILD=$(BUILD)/ubsan SAN=undefined CFLAGS='-O1 -g' \
-		KINDS='CLI UNIT FUZZ' MAKE_TARGET=check-ubsan TEST_TIMEOUT=600
+		KINDS='CLI UNIT FUZZ' MAKE_TARGET=check-ubsan TEST_TIMEOUT=$(SAN_TIMEOUT)
 
 check-tsan: ## C and CLI tests under ThreadSanitizer
 	@scripts/setup --soft test
 	@TSAN_OPTIONS=$(SAN_OPTIONS):halt_on_error=1:second_deadlock_stack=1 \
 		$(MAKE) run-tests BUILD=$(BUILD)/tsan SAN=thread CFLAGS='-O1 -g' \
-		KINDS='CLI UNIT' MAKE_TARGET=check-tsan TEST_TIMEOUT=600
+		KINDS='CLI UNIT' MAKE_TARGET=check-tsan TEST_TIMEOUT=$(SAN_TIMEOUT)
 
 check-valgrind: ## unit and fault tests under valgrind memcheck
 	@scripts/setup --soft test
