@@ -13,6 +13,14 @@ static void server_free(struct box *b)
 
 const struct box_class box_server = { "img.Server", "server", BOX_SERVER, server_free };
 
+static void where(struct opts *o, struct server_options *how)
+{
+	if (opts_get(o, "unix_path"))
+		how->unix_path = opts_need_string(o, "unix_path", NULL);
+	else
+		how->host = opts_need_string(o, "host", NULL);
+}
+
 static int f_proxy(lua_State *L)
 {
 	static const char *const names[] = { "host", "port", "unix_path", "max_clients",
@@ -23,10 +31,7 @@ static int f_proxy(lua_State *L)
 	struct box *b;
 	struct err e;
 
-	if (opts_get(&o, "unix_path"))
-		how.unix_path = opts_need_string(&o, "unix_path", NULL);
-	else
-		how.host = opts_need_string(&o, "host", NULL);
+	where(&o, &how);
 	how.max_clients = (unsigned)opts_need_u64(&o, "max_clients", 1, MAX_CLIENTS);
 	how.timeout_ms = 1000 * (unsigned)opts_need_u64(&o, "timeout_s", 1, MAX_TIMEOUT_S);
 	box_check(L, 1, &box_device);
@@ -35,6 +40,20 @@ static int f_proxy(lua_State *L)
 		return bind_fail(L, &e);
 	box_set(b, s);
 	box_adopt(L, b, 0, 1);
+	return 1;
+}
+
+static int f_probe(lua_State *L)
+{
+	static const char *const names[] = { "host", "port", "unix_path", NULL };
+	struct opts o = opts_begin(L, 1, names);
+	struct server_options how = { .port = (uint16_t)opts_u64(&o, "port", 0, UINT16_MAX, 0) };
+	struct err e;
+
+	where(&o, &how);
+	if (server_probe(&how, &e) < 0)
+		return bind_fail(L, &e);
+	lua_pushboolean(L, true);
 	return 1;
 }
 
@@ -70,6 +89,7 @@ static int m_stats(lua_State *L)
 
 static const luaL_Reg functions[] = {
 	{ "proxy", f_proxy },
+	{ "probe", f_probe },
 	{ "mount", server_f_mount },
 	{ "mount_files", server_f_mount_files },
 	{ NULL, NULL },

@@ -290,7 +290,7 @@ static int listen_failed(struct server *s, const char *what, int sys, struct err
 		s->address);
 }
 
-static int listen_on(struct server *s, const struct sockaddr *a, socklen_t len, struct err *e)
+static int bind_to(struct server *s, const struct sockaddr *a, socklen_t len, struct err *e)
 {
 	int yes = 1;
 
@@ -302,28 +302,34 @@ static int listen_on(struct server *s, const struct sockaddr *a, socklen_t len, 
 		setsockopt(s->listen_fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
 	if (bind(s->listen_fd, a, len) < 0)
 		return listen_failed(s, "listen on", errno, e);
-	if (listen(s->listen_fd, BACKLOG) < 0)
-		return listen_failed(s, "listen on", errno, e);
 	return 0;
 }
 
-static int listen_unix(struct server *s, const char *path, struct err *e)
+static int unix_address(struct server *s, const char *path, struct sockaddr_un *a, struct err *e)
 {
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	mode_t mask;
-	int rc;
-
+	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	snprintf(s->address, sizeof(s->address), "%s", path);
 	/* Linux would make it one without a file, which anybody may open (unix(7)). */
 	if (path[0] == '\0')
 		return err_set(e, ERR_USAGE, 0, "the path of a socket is empty");
-	if (strlen(path) >= sizeof(a.sun_path))
+	if (strlen(path) >= sizeof(a->sun_path))
 		return err_set(e, ERR_USAGE, 0, "the path of a socket has at most %zu bytes: %s",
-			sizeof(a.sun_path) - 1, path);
-	strncpy(a.sun_path, path, sizeof(a.sun_path) - 1);
+			sizeof(a->sun_path) - 1, path);
+	strncpy(a->sun_path, path, sizeof(a->sun_path) - 1);
+	return 0;
+}
+
+static int bind_unix(struct server *s, const char *path, struct err *e)
+{
+	struct sockaddr_un a;
+	mode_t mask;
+	int rc = unix_address(s, path, &a, e);
+
+	if (rc < 0)
+		return rc;
 	/* Whoever may connect reads the whole device: the owner alone. */
 	mask = umask(0177);
-	rc = listen_on(s, (struct sockaddr *)&a, sizeof(a), e);
+	rc = bind_to(s, (struct sockaddr *)&a, sizeof(a), e);
 	umask(mask);
 	if (rc < 0)
 		return rc;
@@ -345,7 +351,7 @@ static void name_address(struct server *s)
 			a.ss_family == AF_INET6 ? "[%.128s]:%.16s" : "%.128s:%.16s", host, port);
 }
 
-static int listen_tcp(struct server *s, const char *host, uint16_t port, struct err *e)
+static int bind_tcp(struct server *s, const char *host, uint16_t port, struct err *e)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
 	struct addrinfo *found;
@@ -358,10 +364,40 @@ static int listen_tcp(struct server *s, const char *host, uint16_t port, struct 
 	if (rc != 0)
 		return err_set(e, ERR_USAGE, 0, "%s is no address to listen on: %s", host,
 			gai_strerror(rc));
-	rc = listen_on(s, found->ai_addr, found->ai_addrlen, e);
+	rc = bind_to(s, found->ai_addr, found->ai_addrlen, e);
 	freeaddrinfo(found);
 	if (rc == 0)
 		name_address(s);
+	return rc;
+}
+
+int server_probe(const struct server_options *o, struct err *e)
+{
+	struct server s = { .listen_fd = -1 };
+	struct sockaddr_un a;
+	struct stat there;
+	int rc;
+
+	if (o->unix_path == NULL) {
+		rc = bind_tcp(&s, o->host, o->port, e);
+		if (s.listen_fd >= 0)
+			close(s.listen_fd);
+		return rc;
+	}
+	/* To bind would make the file. */
+	rc = unix_address(&s, o->unix_path, &a, e);
+	if (rc == 0 && lstat(o->unix_path, &there) == 0)
+		rc = listen_failed(&s, "listen on", EADDRINUSE, e);
+	return rc;
+}
+
+static int start_listening(struct server *s, const struct server_options *o, struct err *e)
+{
+	int rc = o->unix_path != NULL ? bind_unix(s, o->unix_path, e)
+				      : bind_tcp(s, o->host, o->port, e);
+
+	if (rc == 0 && listen(s->listen_fd, BACKLOG) < 0)
+		rc = listen_failed(s, "listen on", errno, e);
 	return rc;
 }
 
@@ -384,10 +420,8 @@ int server_start(struct dev *d, const struct protocol *p, const struct server_op
 	s->stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (s->stop_fd < 0)
 		rc = err_set(e, ERR_INTERNAL, errno, "make an event descriptor");
-	else if (o->unix_path != NULL)
-		rc = listen_unix(s, o->unix_path, e);
 	else
-		rc = listen_tcp(s, o->host, o->port, e);
+		rc = start_listening(s, o, e);
 	if (rc == 0) {
 		int sys = pthread_create(&s->thread, NULL, accept_clients, s);
 

@@ -35,6 +35,12 @@ struct server_stats {
 /* The DevIO / IMDPROXY protocol: ImDisk, Arsenal Image Mounter (docs/MOUNTING.md). */
 int serve_proxy(struct dev *d, const struct server_options *o, struct server **out, struct err *e);
 
+/*
+ * Whether a server could listen there (ERR_BUSY: another does), found out without listening: who
+ * waits for the server sees nothing of it. Only host, port and unix_path count.
+ */
+int server_probe(const struct server_options *o, struct err *e);
+
 /* Where it listens: "127.0.0.1:11459", "[::1]:11459", or the socket's path. */
 void server_address(const struct server *s, char *buf, size_t len);
 void server_stats(struct server *s, struct server_stats *out);

@@ -157,6 +157,7 @@ check_status 2 '--tls-certificates without --tls' "$IMGTOOL" serve-nbd "$img" \
 	--tls-certificates x
 check_status 2 '--pipe and --host' "$IMGTOOL" serve-nbd "$img" --pipe x --host y
 check_status 2 'a port that is none' "$IMGTOOL" serve-nbd "$img" --port 70000
+check_status 2 'no path of a socket' "$IMGTOOL" serve-nbd "$img" --pipe ''
 
 # ---- Sets ----
 truncate -s 96M "$TMP/disk"

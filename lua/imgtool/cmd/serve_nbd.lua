@@ -1,6 +1,5 @@
 --- imgtool serve-nbd: an image as a network block device, by nbdkit with our plugin.
 local cli = require 'imgtool.util.cli'
-local device = require 'img.device'
 local fail = require 'imgtool.util.fail'
 local server = require 'img.server'
 local sys = require 'img.sys'
@@ -100,14 +99,11 @@ local function check(values)
   end
 end
 
--- Whether nbdkit will be able to listen there: a server of our own does so for a moment. What
--- nbdkit says of an address that is taken comes after `serving`, and with none of our exit codes.
+-- What nbdkit says of an address that is taken comes after `serving`, and with none of our exit
+-- codes.
 local function probe(values)
-  local nothing <close> = fail.try(device.mem('\0'))
-  local where = values.pipe and { unix_path = values.pipe }
-    or { host = values.host or HOST, port = values.port or PORT }
-  where.max_clients, where.timeout_s = 1, 1
-  fail.try(server.proxy(nothing, where)):close()
+  fail.try(server.probe(values.pipe and { unix_path = values.pipe }
+    or { host = values.host or HOST, port = values.port or PORT }))
 end
 
 local function serve(values, report)

@@ -17,6 +17,11 @@ local Mount = {}
 ---@return img.Server?, string?, integer?
 function server.proxy(dev, options) end
 
+---Whether a server could listen there (code busy: another does); nobody who waits for one sees it.
+---@param options {host: string?, port: integer?, unix_path: string?}
+---@return true?, string?, integer?
+function server.probe(options) end
+
 ---Where it listens: host:port, or the path.
 ---@return string
 function Server:address() end
