@@ -47,6 +47,9 @@ const struct image_sample *image_writer_samples(const struct image_writer *w, un
 /* Drops what was not committed; does not close the device. NULL is fine. */
 void image_writer_close(struct image_writer *w);
 
+/* The file's name, for messages; borrowed. */
+const char *image_writer_name(const struct image_writer *w);
+
 /* The source offset of the next block to hand over: 0, or where a resumed image goes on. */
 uint64_t image_writer_offset(const struct image_writer *w);
 
@@ -73,12 +76,14 @@ void image_writer_totals(const struct image_writer *w, struct image_totals *t);
 
 /*
  * All blocks were handed over: write INDX, META, TAIL and the seek table, make it all durable,
- * and give the root hash. Fails with ERR_INTERNAL when blocks are missing.
+ * and give the root hash. Fails with ERR_INTERNAL when blocks are missing. Of an image that is
+ * complete (a capture does this as its last step) only the root hash is given.
  */
 int image_writer_finish(struct image_writer *w, uint8_t root[SHA256_BYTES], struct err *e);
 
 /*
  * Stop early: make what is whole durable, so that it can be resumed. The chunk under way is lost.
+ * Done already (a capture that fails or is cut does it), or complete: nothing is left to do.
  */
 int image_writer_stop(struct image_writer *w, struct err *e);
 

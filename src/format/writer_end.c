@@ -205,13 +205,16 @@ static int put_end(struct image_writer *w, uint8_t root[SHA256_BYTES], struct er
 int image_writer_finish(struct image_writer *w, uint8_t root[SHA256_BYTES], struct err *e)
 {
 	struct err mine = { 0 };
-	int rc = writer_check_open(w, e);
+	int rc = w->complete ? 0 : writer_check_open(w, e);
 
-	if (rc < 0)
-		return rc;
-	rc = put_end(w, root, &mine);
-	w->finished = rc == 0;
-	return writer_keep(w, rc, &mine, e);
+	if (rc == 0 && !w->complete) {
+		rc = put_end(w, w->root_hash, &mine);
+		w->complete = w->finished = rc == 0;
+		rc = writer_keep(w, rc, &mine, e);
+	}
+	if (rc == 0)
+		memcpy(root, w->root_hash, SHA256_BYTES);
+	return rc;
 }
 
 /* What was appended of the chunk under way is of no use: it is cut off where that is possible. */
@@ -229,8 +232,11 @@ static int stop(struct image_writer *w, struct err *e)
 int image_writer_stop(struct image_writer *w, struct err *e)
 {
 	struct err mine = { 0 };
-	int rc = writer_check_open(w, e);
+	int rc;
 
+	if (w->status == 0 && w->finished)
+		return 0;
+	rc = writer_check_open(w, e);
 	if (rc < 0)
 		return rc;
 	rc = stop(w, &mine);
@@ -239,6 +245,11 @@ int image_writer_stop(struct image_writer *w, struct err *e)
 }
 
 /* ---- Facts ---- */
+
+const char *image_writer_name(const struct image_writer *w)
+{
+	return dev_name(w->out);
+}
 
 const struct image_sample *image_writer_samples(const struct image_writer *w, unsigned *count)
 {

@@ -31,7 +31,9 @@ struct image_writer {
 	struct layout_head head; /* text is the one below */
 	char *text;
 	uint64_t head_len; /* of the whole frame */
-	bool finished;
+	bool finished;	   /* or stopped */
+	bool complete;	   /* `root_hash` is that of the whole image */
+	uint8_t root_hash[SHA256_BYTES];
 	int status; /* of the first failure, negative: nothing more is written */
 	struct err error;
 

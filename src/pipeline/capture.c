@@ -69,24 +69,43 @@ static int capture_sink(struct job *j, struct slot *s, struct err *e)
 	return rc;
 }
 
-/* Every byte went through: anything else is our own mistake, and must not pass as success (R7). */
+/*
+ * Every byte went through: anything else is our own mistake, and must not pass as success (R7).
+ * Then the image is made complete, here where the watchdog sees a target that hangs.
+ */
 static int capture_finish(struct job *j, struct err *e)
 {
 	struct capture_job *c = (struct capture_job *)j;
+	uint8_t root[SHA256_BYTES];
 	uint64_t bad;
+	int rc;
 
-	if (!j->cut && image_writer_offset(c->c.writer) != c->head.source_bytes)
+	if (image_writer_offset(c->c.writer) != c->head.source_bytes)
 		return err_set(e, ERR_INTERNAL, 0, "%s: imaged up to %" PRIu64 " of %" PRIu64,
 			dev_name(c->c.source), image_writer_offset(c->c.writer),
 			c->head.source_bytes);
+	/* The writer keeps the root hash for who asks. */
+	rc = image_writer_finish(c->c.writer, root, e);
+	if (rc < 0)
+		return rc;
+	update_progress(c);
 	pthread_mutex_lock(&j->lock);
 	bad = j->progress.bad_bytes;
-	if (bad > 0 && !j->cut && j->error.code == ERR_OK)
+	if (bad > 0 && j->error.code == ERR_OK)
 		err_set(&j->error, ERR_BAD_SECTORS, 0,
 			"%s: %" PRIu64 " bytes could not be read, recorded as bad",
 			dev_name(c->c.source), bad);
 	pthread_mutex_unlock(&j->lock);
 	return 0;
+}
+
+/* What is whole is kept; whether that went well, image_writer_stop says again to who asks. */
+static void capture_give_up(struct job *j)
+{
+	struct capture_job *c = (struct capture_job *)j;
+
+	image_writer_stop(c->c.writer, NULL);
+	update_progress(c);
 }
 
 static void capture_close(struct job *j)
@@ -100,7 +119,9 @@ static const struct job_ops capture_ops = {
 	.work = capture_work,
 	.sink = capture_sink,
 	.finish = capture_finish,
+	.give_up = capture_give_up,
 	.close = capture_close,
+	.work_is = "packs",
 };
 
 static int capture_check(const struct capture *c, struct err *e)
@@ -169,6 +190,7 @@ int job_capture(const struct capture *c, struct job **out, struct err *e)
 	};
 	j->base.ops = &capture_ops;
 	j->base.input = c->source;
+	j->base.target = image_writer_name(c->writer);
 	j->base.in_bytes = c->head->block_bytes;
 	j->base.out_bytes = block_bound(c->head->block_bytes);
 	j->base.max_pieces = mapped_max_reads(c->head->block_bytes);

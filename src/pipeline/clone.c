@@ -108,6 +108,7 @@ static const struct job_ops clone_ops = {
 	.sink = clone_sink,
 	.finish = clone_finish,
 	.close = clone_close,
+	.work_is = "hashes",
 };
 
 const struct sums *clone_sums(const struct job *j)
@@ -175,6 +176,7 @@ int job_clone(const struct clone *c, struct job **out, struct err *e)
 	j->base.ops = &clone_ops;
 	j->base.input = c->source;
 	j->base.output = c->target;
+	j->base.target = dev_name(c->target);
 	j->base.in_bytes = c->block_bytes;
 	j->base.max_pieces = mapped_max_reads(c->block_bytes);
 	j->base.progress.total_bytes = mapped_data_bytes(&j->mapped);

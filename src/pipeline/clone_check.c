@@ -110,6 +110,7 @@ static const struct job_ops check_ops = {
 	.sink = check_sink,
 	.finish = check_finish,
 	.close = check_close,
+	.work_is = "checks",
 };
 
 int job_clone_check(const struct clone_check *c, struct job **out, struct err *e)

@@ -93,6 +93,7 @@ static const struct job_ops compare_ops = {
 	.sink = compare_sink,
 	.finish = compare_finish,
 	.close = compare_close,
+	.work_is = "checks",
 };
 
 /* The range, settled and checked. */

@@ -61,6 +61,7 @@ struct worker {
 	pthread_t thread;
 	struct packer *packer;
 	struct unpacker *unpacker;
+	const struct slot *busy; /* under job.lock: what it works on */
 };
 
 struct job_ops {
@@ -75,16 +76,23 @@ struct job_ops {
 	int (*work)(struct job *j, struct worker *w, struct slot *s, struct err *e);
 	/* Ordered end, tickets in order. May call engine_write once. */
 	int (*sink)(struct job *j, struct slot *s, struct err *e);
-	/* Ordered end, once, after the last ticket and its writes. May be NULL. */
+	/* Ordered end, once, after the last ticket and its writes, of a job that went through. May
+	 * be NULL. */
 	int (*finish)(struct job *j, struct err *e);
+	/* Ordered end, once, of a job that failed, was cut or cancelled: keep what is worth it. Not
+	 * of one that stalled. May be NULL. */
+	void (*give_up)(struct job *j);
 	/* Frees what the kind of job holds, the struct too. */
 	void (*close)(struct job *j);
+	/* What a worker does with a ticket, for the watchdog's message: "packs". */
+	const char *work_is;
 };
 
 /* What a stage is at, for the watchdog's message. */
 struct doing {
 	const char *what; /* NULL: nothing to wait for */
 	uint64_t off;
+	bool plans; /* reader: it is at the next ticket, not at one whose reads are under way */
 };
 
 struct rate_sample {
@@ -95,6 +103,7 @@ struct job {
 	const struct job_ops *ops;
 	struct dev *input;	    /* what is read asynchronously */
 	struct dev *output;	    /* what engine_write writes to; may be NULL */
+	const char *target;	    /* for messages: what the ordered end waits for; may be NULL */
 	size_t in_bytes, out_bytes; /* buffers of a slot */
 	unsigned max_pieces;	    /* reads of a slot */
 	uint64_t stop_multiple;	    /* "after the chunk" stops at multiples of it; 0: at once */
@@ -126,7 +135,6 @@ struct job {
 	uint64_t started_ns, paused_since_ns, ended_ns;
 	uint64_t moved_ns; /* when something last moved */
 	struct doing reader_doing, sink_doing;
-	unsigned busy_workers;
 	bool stalled;
 	struct rate_sample samples[RATE_SAMPLES];
 	unsigned sample_next;

@@ -1,8 +1,10 @@
 /* Progress snapshots, and what was lost on the way. */
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/mem.h"
 #include "pipeline/engine_int.h"
 
 #define SAMPLE_NS (250 * NS_PER_MS)
@@ -106,22 +108,111 @@ void engine_moved(struct job *j)
 	pthread_mutex_unlock(&j->lock);
 }
 
+/* So many workers are named; the others are counted. */
+#define WORKERS_TOLD 3
+
+/* A text of bounded length: what does not fit is cut off. */
+struct text {
+	char s[400];
+	size_t len;
+};
+
+static void add(struct text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void add(struct text *t, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(t->s + t->len, sizeof(t->s) - t->len, fmt, ap);
+	va_end(ap);
+	if (n > 0)
+		t->len = min_u64(t->len + (size_t)n, sizeof(t->s) - 1);
+}
+
+static const struct slot *ticket_at(const struct job *j, uint64_t ticket)
+{
+	const struct slot *s = j->tickets[ticket % JOB_MAX_DEPTH];
+
+	return s != NULL && s->ticket == ticket ? s : NULL;
+}
+
+/* The oldest ticket that is not read yet, or NULL. */
+static const struct slot *unread(const struct job *j)
+{
+	for (uint64_t n = j->next_sink; n < j->planned; n++) {
+		const struct slot *s = ticket_at(j, n);
+
+		if (s != NULL && s->pending > 0)
+			return s;
+	}
+	return NULL;
+}
+
+static void tell_reader(const struct job *j, struct text *t)
+{
+	const struct doing *r = &j->reader_doing;
+	const struct slot *s = r->plans ? NULL : unread(j);
+
+	add(t, "the reader %s", r->what != NULL ? r->what : "has nothing to do");
+	if (s != NULL)
+		add(t, " at source offset %" PRIu64 " (ticket %" PRIu64 ")", s->off, s->ticket);
+	else if (r->plans)
+		add(t, " at ticket %" PRIu64 ", after source offset %" PRIu64, j->planned, r->off);
+}
+
+static void tell_workers(const struct job *j, struct text *t)
+{
+	unsigned busy = 0;
+
+	for (unsigned i = 0; i < j->worker_count; i++) {
+		const struct slot *s = j->workers[i].busy;
+
+		if (s != NULL && busy++ < WORKERS_TOLD)
+			add(t, "; worker %u %s ticket %" PRIu64 ", block at %" PRIu64, i,
+				j->ops->work_is, s->ticket, s->off);
+	}
+	if (busy > WORKERS_TOLD)
+		add(t, "; %u more are busy", busy - WORKERS_TOLD);
+	if (busy == 0)
+		add(t, "; no worker is busy");
+	if (j->ready_count > 0)
+		add(t, "; %u blocks wait for a worker", j->ready_count);
+}
+
+static void tell_sink(const struct job *j, struct text *t)
+{
+	const struct slot *s = ticket_at(j, j->next_sink);
+
+	add(t, "; the ordered end ");
+	if (j->sink_doing.what != NULL)
+		add(t, "%s", j->sink_doing.what);
+	else if (s == NULL)
+		add(t, "waits for the reader");
+	else
+		add(t, "waits for a %s", s->pending > 0 ? "read" : "worker");
+	if (s != NULL)
+		add(t, " (ticket %" PRIu64 ", block at %" PRIu64 ")", s->ticket, s->off);
+	else
+		add(t, " (after %" PRIu64 " tickets)", j->next_sink);
+}
+
 /* LESSONS 39: a stall says what waits for what. The code is that of the side that does not
  * answer. */
 void engine_stall_error(struct job *j, uint64_t now_ns)
 {
-	const struct doing *r = &j->reader_doing, *s = &j->sink_doing;
-	bool target = s->what != NULL;
+	bool target = j->sink_doing.what != NULL && j->target != NULL;
+	struct text t = { 0 };
 
 	if (j->error.code != ERR_OK)
 		return;
+	tell_reader(j, &t);
+	tell_workers(j, &t);
+	tell_sink(j, &t);
 	err_set(&j->error, target ? ERR_TARGET : ERR_SOURCE, 0,
-		"%s: nothing has moved for %" PRIu64 " s: the reader %s at source offset %" PRIu64
-		"; %u of %u workers busy, %u blocks queued; the ordered end %s at %" PRIu64,
-		dev_name(target && j->output != NULL ? j->output : j->input),
-		(now_ns - j->moved_ns) / NS_PER_S, r->what != NULL ? r->what : "has nothing to do",
-		r->off, j->busy_workers, j->settings.workers, j->ready_count,
-		target ? s->what : "waits for a block", target ? s->off : j->progress.position);
+		"%s: nothing has moved for %" PRIu64 " s: %s",
+		target ? j->target : dev_name(j->input), (now_ns - j->moved_ns) / NS_PER_S, t.s);
 }
 
 size_t job_loss_count(const struct job *j)

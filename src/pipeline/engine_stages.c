@@ -40,7 +40,7 @@ static enum take take_slot(struct job *j, bool block, struct slot **out, struct 
 
 	*out = NULL;
 	pthread_mutex_lock(&j->lock);
-	j->reader_doing = (struct doing){ "waits for a free slot", j->reader_doing.off };
+	j->reader_doing = (struct doing){ "waits for a free slot", j->reader_doing.off, true };
 	while ((t = may_take(j, &until)) == TAKE_LATER && block) {
 		struct timespec ts = clock_timespec(until);
 
@@ -123,6 +123,7 @@ static void reader_is(struct job *j, const char *what)
 {
 	pthread_mutex_lock(&j->lock);
 	j->reader_doing.what = what;
+	j->reader_doing.plans = false;
 	pthread_mutex_unlock(&j->lock);
 }
 
@@ -259,7 +260,7 @@ void *engine_reader_main(void *arg)
 	while (aio_in_flight(j->read_aio) > 0 && aio_wait(j->read_aio, true) != NULL)
 		;
 	pthread_mutex_lock(&j->lock);
-	j->reader_doing = (struct doing){ "is through", j->reader_doing.off };
+	j->reader_doing = (struct doing){ "is through", j->reader_doing.off, false };
 	j->end_ticket = j->planned;
 	pthread_cond_signal(&j->for_sink);
 	pthread_mutex_unlock(&j->lock);
@@ -285,7 +286,7 @@ static struct slot *next_ready(struct worker *w)
 	if (j->ready_first == NULL)
 		j->ready_last = NULL;
 	j->ready_count--;
-	j->busy_workers++;
+	w->busy = s;
 	return s;
 }
 
@@ -306,7 +307,7 @@ void *engine_worker_main(void *arg)
 		if (rc < 0)
 			engine_fail(j, &e);
 		pthread_mutex_lock(&j->lock);
-		j->busy_workers--;
+		w->busy = NULL;
 		j->moved_ns = clock_ns();
 		j->progress.working_ns += j->moved_ns - from;
 		s->worked = rc >= 0;
@@ -452,11 +453,35 @@ static int sink_all(struct job *j, struct err *e)
 	}
 	while (rc == 0 && writes_in_flight(j))
 		rc = write_back(j, true, e);
-	if (rc == 0 && !engine_stopping(j) && j->ops->finish != NULL) {
-		sink_is(j, "flushes the target", UINT64_MAX);
-		rc = j->ops->finish(j, e);
-	}
 	return rc;
+}
+
+/* How the job stands when its ordered end has nothing more to take. */
+static void stands(struct job *j, bool *failed, bool *stalled)
+{
+	pthread_mutex_lock(&j->lock);
+	*failed = j->stop || j->cut;
+	*stalled = j->stalled;
+	pthread_mutex_unlock(&j->lock);
+}
+
+/* The last step of the job: like all others, the watchdog looks at it. */
+static void end_sink(struct job *j)
+{
+	struct err e = { 0 };
+	bool failed, stalled;
+
+	stands(j, &failed, &stalled);
+	if (!failed && j->ops->finish != NULL) {
+		sink_is(j, "flushes the target", UINT64_MAX);
+		if (j->ops->finish(j, &e) < 0)
+			engine_fail(j, &e);
+		stands(j, &failed, &stalled);
+	}
+	if (failed && !stalled && j->ops->give_up != NULL) {
+		sink_is(j, "flushes what is there", UINT64_MAX);
+		j->ops->give_up(j);
+	}
 }
 
 void *engine_sink_main(void *arg)
@@ -468,6 +493,7 @@ void *engine_sink_main(void *arg)
 		engine_fail(j, &e);
 	while (writes_in_flight(j))
 		write_back(j, true, &e);
+	end_sink(j);
 	thread_ended(j);
 	return NULL;
 }

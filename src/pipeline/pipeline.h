@@ -37,6 +37,11 @@ enum on_read_error {
 	ON_READ_ERROR_ZERO,  /* the range is recorded as bad, and the job goes on */
 };
 
+/*
+ * A capture that ends well (or with ERR_BAD_SECTORS) has completed its image and made it durable:
+ * image_writer_finish gives the root hash. One that does not has kept what can be resumed
+ * (image_writer_stop), unless it stalled.
+ */
 struct capture {
 	struct dev *source;
 	const struct map *map; /* over the whole source; MAP_FREE is left out, the rest is read */

@@ -225,6 +225,7 @@ static const struct job_ops restore_ops = {
 	.sink = restore_sink,
 	.finish = restore_finish,
 	.close = restore_close,
+	.work_is = "unpacks",
 };
 
 /* R4, R5: all that can be known before the first write. Also settles the length. */
@@ -295,6 +296,7 @@ int job_restore(const struct restore *r, struct job **out, struct err *e)
 			j->r.source_len, r->target_off, r->free == RESTORE_FREE_ZERO };
 		j->base.input = r->only_changed ? r->target : image_file(r->image);
 		j->base.output = r->target;
+		j->base.target = dev_name(r->target);
 		j->base.in_bytes = block_bound(f->head.block_bytes);
 		j->base.out_bytes = f->head.block_bytes;
 		j->base.max_pieces = 1;

@@ -174,6 +174,7 @@ static const struct job_ops verify_ops = {
 	.sink = verify_sink,
 	.finish = verify_finish,
 	.close = verify_close,
+	.work_is = "checks",
 };
 
 int job_verify(const struct verify *v, struct job **out, struct err *e)

@@ -401,7 +401,7 @@ static void test_close_while_running(void **state)
 }
 
 /* LESSONS 39: a source or target that does not answer is an error that says who waits for whom. */
-static void stall(enum fault_op op, int want, const char *says)
+static void stall(enum fault_op op, int want, const char *const *says)
 {
 	struct fault_rule rule = { .op = op,
 		.action = FAULT_DELAY,
@@ -431,8 +431,10 @@ static void stall(enum fault_op op, int want, const char *says)
 	assert_ok(job_capture(&c, &j, &e), &e);
 	assert_int_equal(job_wait(j, 10000, &e), 1);
 	assert_int_equal(e.code, want);
-	if (strstr(e.msg, "nothing has moved") == NULL || strstr(e.msg, says) == NULL)
-		fail_msg("message is: %s", e.msg);
+	for (; *says != NULL; says++)
+		if (strstr(e.msg, *says) == NULL)
+			fail_msg("'%s' is not in: %s", *says, e.msg);
+	assert_non_null(strstr(e.msg, dev_name(slow)));
 	assert_true(job_stalled(j));
 	job_close(j);
 	image_writer_close(w);
@@ -444,13 +446,33 @@ static void stall(enum fault_op op, int want, const char *says)
 static void test_stalled_source(void **state)
 {
 	(void)state;
-	stall(FAULT_READ, ERR_SOURCE, "the reader waits for the source");
+	static const char *const says[] = { "nothing has moved for ",
+		"the reader waits for the source at source offset 0 (ticket 0)",
+		"no worker is busy", "the ordered end waits for a read (ticket 0, block at 0)",
+		NULL };
+
+	stall(FAULT_READ, ERR_SOURCE, says);
 }
 
 static void test_stalled_target(void **state)
 {
 	(void)state;
-	stall(FAULT_WRITE, ERR_TARGET, "the ordered end writes");
+	static const char *const says[] = { "nothing has moved for ",
+		"the reader waits for a free slot at ticket ", ", after source offset ",
+		"the ordered end writes (ticket ", ", block at ", NULL };
+
+	stall(FAULT_WRITE, ERR_TARGET, says);
+}
+
+/* The last flush is a step of the job like all others. */
+static void test_stalled_flush(void **state)
+{
+	(void)state;
+	static const char *const says[] = { "nothing has moved for ",
+		"the reader is through; no worker is busy",
+		"the ordered end flushes the target (after 2048 tickets)", NULL };
+
+	stall(FAULT_FLUSH, ERR_TARGET, says);
 }
 
 int main(void)
@@ -468,6 +490,7 @@ int main(void)
 		cmocka_unit_test(test_close_while_running),
 		cmocka_unit_test(test_stalled_source),
 		cmocka_unit_test(test_stalled_target),
+		cmocka_unit_test(test_stalled_flush),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

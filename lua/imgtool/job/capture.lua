@@ -167,7 +167,8 @@ local function gather(job, report, source, known)
   return c
 end
 
--- What is said when a run ends early: what is there, and how to go on.
+-- What is said when a run ends early: what is there, and how to go on. The job has stopped the
+-- writer already, under its watchdog; here is asked how that went.
 local function give_up(c, writer, message, code)
   if c.file.action == 'pipe' then fail.throw(message, code) end
   local stopped = writer:stop()
@@ -203,9 +204,7 @@ local function write_image(c, target)
   local now, done, message, code = wait.to_end(handle, 'image', c.report,
     wait.strategy(c.job, c.settings))
   if not done and code ~= sys.codes.bad_sectors then give_up(c, writer, message, code) end
-  local root
-  root, message, code = writer:finish()
-  if not root then give_up(c, writer, message, code) end
+  local root = try(writer:finish())
   local totals = writer:totals()
   check_accounts(totals, c.head.source_bytes)
   return M.result(c, writer:head(), totals, { root = root, from = from, now = now })

@@ -104,10 +104,11 @@ function Writer:head() end
 function Writer:offset() end
 ---@return {data_bytes: integer, zero_bytes: integer, free_bytes: integer, bad_bytes: integer, bad_range_bytes: integer, bad_range_count: integer, stored_bytes: integer, file_bytes: integer, committed_bytes: integer, chunks: integer}
 function Writer:totals() end
----Complete the image and make it durable; the root hash.
+---Complete the image and make it durable; the root hash. A capture that ended well has done it: then only the root
+---hash is given.
 ---@return string?, string?, integer?
 function Writer:finish() end
----Make what is whole durable, so that it can be resumed.
+---Make what is whole durable, so that it can be resumed. A capture that did not end well has done it.
 ---@return true?, string?, integer?
 function Writer:stop() end
 function Writer:close() end
