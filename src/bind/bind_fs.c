@@ -16,6 +16,28 @@ static void push_report(lua_State *L, const struct fs_report *r)
 	set_u64(L, "free_bytes", r->free_bytes);
 }
 
+/* Signals that were caught before, and seen to: what the caller says in `arg`, or all so far. */
+static unsigned seen_signals(lua_State *L, int arg)
+{
+	return lua_isnoneornil(L, arg) ? sys_signal_count() : (unsigned)arg_u64(L, arg);
+}
+
+/* Nobody else asks for them while it runs. */
+static bool signal_came(void *user)
+{
+	return sys_signal_count() != *(const unsigned *)user;
+}
+
+/* `seen` must outlive them. */
+static struct fs_limits limits_until_signal(unsigned *seen)
+{
+	struct fs_limits l = fs_limits_default();
+
+	l.stop = signal_came;
+	l.user = seen;
+	return l;
+}
+
 static int f_probe(lua_State *L)
 {
 	struct box *b = box_check(L, 1, &box_device);
@@ -33,7 +55,8 @@ static int f_map(lua_State *L)
 	struct box *b;
 	struct map *m = NULL;
 	struct fs_report r = { 0 };
-	struct fs_limits limits = fs_limits_default();
+	unsigned seen = seen_signals(L, 2);
+	struct fs_limits limits = limits_until_signal(&seen);
 	struct err e;
 
 	box_check(L, 1, &box_device);
@@ -109,7 +132,8 @@ static int visit(void *user, const struct fs_file *f, struct err *e)
 static int f_files(lua_State *L)
 {
 	struct visit v = { .L = L };
-	struct fs_limits limits = fs_limits_default();
+	unsigned seen = seen_signals(L, 4);
+	struct fs_limits limits = limits_until_signal(&seen);
 	bool tree = arg_bool(L, 2, false);
 	struct box *hold;
 	struct err e;
@@ -130,7 +154,8 @@ static int f_files(lua_State *L)
 
 static int f_claims(lua_State *L)
 {
-	struct fs_limits limits = fs_limits_default();
+	unsigned seen = seen_signals(L, 3);
+	struct fs_limits limits = limits_until_signal(&seen);
 	const struct map *ranges = box_check(L, 2, &box_map)->obj;
 	struct dev *d = box_check(L, 1, &box_device)->obj;
 	uint64_t bytes = 0;

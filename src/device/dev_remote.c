@@ -16,6 +16,9 @@
 #include "base/mem.h"
 #include "device/dev_ops.h"
 
+/* How often is looked whether to stop. */
+#define STOP_LOOK_MS 100
+
 enum message_type { MESSAGE_READ = 1, MESSAGE_RESULT = 2 };
 
 struct message {
@@ -186,22 +189,40 @@ static int serve_piece(int fd, const void *shared, struct message *m, uint8_t *p
 	return rc < 0 ? rc : transmit(fd, m, e);
 }
 
-/* 1: there is a message or the end; negative: silence for too long. */
-static int wait_message(int fd, const struct remote_limits *l, uint64_t *own_ns, struct err *e)
+/* Poll for a message, for ms; `stop` is asked now and then. As poll, or -ERR_CANCELLED in *rc. */
+static int poll_message(int fd, const struct remote_limits *l, int ms, int *rc, struct err *e)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
+	uint64_t now = clock_ns(), end_ns = now + (uint64_t)ms * NS_PER_MS;
+	int n;
+
+	do {
+		if (l->stop != NULL && l->stop(l->user)) {
+			*rc = err_set(e, ERR_CANCELLED, 0,
+				"cancelled while the file system was read");
+			return -1;
+		}
+		n = poll(&p, 1, (int)min_u64((end_ns - now) / NS_PER_MS + 1, STOP_LOOK_MS));
+		now = clock_ns();
+	} while ((n == 0 || (n < 0 && errno == EINTR)) && now < end_ns);
+	return n < 0 && errno == EINTR ? 0 : n;
+}
+
+/* 1: there is a message or the end; negative: silence for too long, or not to go on. */
+static int wait_message(int fd, const struct remote_limits *l, uint64_t *own_ns, struct err *e)
+{
 	uint64_t limit_ns = l->own_ms * NS_PER_MS, before = clock_ns();
-	int n, ms = l->idle_ms;
+	int n, rc = 0, ms = l->idle_ms;
 
 	if (l->own_ms > 0 && *own_ns >= limit_ns)
 		return err_set(e, ERR_INTERNAL, 0, "no answer within %" PRIu64 " s",
 			l->own_ms / 1000);
 	if (l->own_ms > 0)
 		ms = (int)min_u64((uint64_t)ms, (limit_ns - *own_ns) / NS_PER_MS + 1);
-	do
-		n = poll(&p, 1, ms);
-	while (n < 0 && errno == EINTR);
+	n = poll_message(fd, l, ms, &rc, e);
 	*own_ns += clock_ns() - before;
+	if (rc < 0)
+		return rc;
 	if (n < 0)
 		return err_set(e, ERR_INTERNAL, errno, "wait for a confined process");
 	if (n == 0)
@@ -246,7 +267,7 @@ static int serve(int fd, void *shared, struct dev *d, const struct remote_limits
 	}
 }
 
-static int serve_pieces(int fd, void *shared, struct dev *d, const struct remote_limits *l,
+int remote_serve_pieces(int fd, void *shared, struct dev *d, const struct remote_limits *l,
 	remote_piece_fn take, void *user, struct err *e)
 {
 	struct taker t = { take, user, malloc(REMOTE_SHARED_BYTES) };
@@ -254,14 +275,6 @@ static int serve_pieces(int fd, void *shared, struct dev *d, const struct remote
 
 	free(t.piece);
 	return rc;
-}
-
-int remote_serve_pieces(int fd, void *shared, struct dev *d, int idle_ms, remote_piece_fn take,
-	void *user, struct err *e)
-{
-	struct remote_limits l = { .idle_ms = idle_ms };
-
-	return serve_pieces(fd, shared, d, &l, take, user, e);
 }
 
 struct result {
@@ -286,11 +299,11 @@ static int append(void *user, const uint8_t *piece, size_t len, struct err *e)
 	return 0;
 }
 
-int remote_serve_within(int fd, void *shared, struct dev *d, const struct remote_limits *l,
+int remote_serve(int fd, void *shared, struct dev *d, const struct remote_limits *l,
 	uint8_t **result, size_t *len, struct err *e)
 {
 	struct result r = { .max = l->max_bytes };
-	int rc = serve_pieces(fd, shared, d, l, append, &r, e);
+	int rc = remote_serve_pieces(fd, shared, d, l, append, &r, e);
 
 	if (rc < 0) {
 		free(r.bytes);
@@ -299,12 +312,4 @@ int remote_serve_within(int fd, void *shared, struct dev *d, const struct remote
 	*result = r.bytes;
 	*len = r.len;
 	return 0;
-}
-
-int remote_serve(int fd, void *shared, struct dev *d, size_t max_bytes, int idle_ms,
-	uint8_t **result, size_t *len, struct err *e)
-{
-	struct remote_limits l = { .max_bytes = max_bytes, .idle_ms = idle_ms };
-
-	return remote_serve_within(fd, shared, d, &l, result, len, e);
 }

@@ -157,7 +157,7 @@ static int exchange(struct confined_tree *t, const struct files_request *r, uint
 		err_set(&why, ERR_INTERNAL, errno, "send a request");
 		return child_failed(t, &why, e);
 	}
-	if (remote_serve_within(fd, confined_shared(t->child), t->dev, &l, reply, len, &why) < 0)
+	if (remote_serve(fd, confined_shared(t->child), t->dev, &l, reply, len, &why) < 0)
 		return child_failed(t, &why, e);
 	set_busy(t, false);
 	return 0;

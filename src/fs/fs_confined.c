@@ -103,6 +103,10 @@ int fs_map_confined(struct dev *d, const struct fs_limits *limits, struct map **
 	struct fs_report *r, struct err *e)
 {
 	struct confine_limits l = { .memory_bytes = limits->memory_bytes, .cpu_s = limits->cpu_s };
+	struct remote_limits serve = { .max_bytes = RESULT_MAX_BYTES,
+		.idle_ms = limits->idle_ms,
+		.stop = limits->stop,
+		.user = limits->user };
 	struct confined *c = NULL;
 	struct err why = { 0 };
 	char how[96] = "", reason[sizeof(r->reason)];
@@ -113,14 +117,16 @@ int fs_map_confined(struct dev *d, const struct fs_limits *limits, struct map **
 	memset(r, 0, sizeof(*r));
 	rc = confine_start(child, d, REMOTE_SHARED_BYTES, &l, &c, &why);
 	if (rc == 0)
-		rc = remote_serve(confined_fd(c), confined_shared(c), d, RESULT_MAX_BYTES,
-			limits->idle_ms, &result, &len, &why);
+		rc = remote_serve(confined_fd(c), confined_shared(c), d, &serve, &result, &len,
+			&why);
 	if (rc == 0)
 		rc = take_result(d, result, len, out, r, &why);
 	confine_end(c, how, sizeof(how));
 	free(result);
 	if (rc == 0)
 		return 0;
+	if (rc == -ERR_CANCELLED)
+		return err_set(e, ERR_CANCELLED, 0, "%s: %s", dev_name(d), why.msg);
 	snprintf(reason, sizeof(reason), "the file-system parser failed: %.120s (%s)", why.msg,
 		how);
 	return all_blocks(d, reason, out, r, e);

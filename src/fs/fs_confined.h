@@ -13,19 +13,22 @@ struct fs_limits {
 	uint64_t memory_bytes; /* of the parser */
 	unsigned cpu_s;	       /* of the parser, in all */
 	int idle_ms;	       /* the longest silence: it reads all the time when it works */
+	/* Asked now and then: is the work to end, with ERR_CANCELLED? NULL: never. */
+	bool (*stop)(void *user);
+	void *user; /* of stop */
 };
 
 /* What a volume of 100 TiB needs, with room. */
 struct fs_limits fs_limits_default(void);
 
-/* As fs_map, with the parser in a process of its own. */
+/* As fs_map, with the parser in a process of its own. It fails when it is stopped. */
 int fs_map_confined(struct dev *d, const struct fs_limits *limits, struct map **out,
 	struct fs_report *r, struct err *e);
 
 /*
  * As fs_files and fs_claims, with the parser in a process of its own; `fn` runs in this one, while
- * the parser waits. A parser that fails is ERR_FORMAT, with how it ended; an error of fn is passed
- * on as it is.
+ * the parser waits. A parser that fails is ERR_FORMAT, with how it ended; an error of fn, and
+ * ERR_CANCELLED when it is stopped, are passed on as they are.
  */
 int fs_files_confined(struct dev *d, const struct fs_limits *limits, bool tree, fs_file_fn fn,
 	void *user, struct err *e);

@@ -160,18 +160,21 @@ static int ask(child_fn body, struct question *q, const struct fs_limits *limits
 	struct err *e)
 {
 	struct confine_limits l = { .memory_bytes = limits->memory_bytes, .cpu_s = limits->cpu_s };
+	struct remote_limits serve = { .idle_ms = limits->idle_ms,
+		.stop = limits->stop,
+		.user = limits->user };
 	struct confined *c = NULL;
 	char how[96] = "", why[200];
 	int rc = confine_start(body, q, REMOTE_SHARED_BYTES, &l, &c, e);
 
 	t->q = q;
 	if (rc == 0)
-		rc = remote_serve_pieces(confined_fd(c), confined_shared(c), q->dev,
-			limits->idle_ms, take, t, e);
+		rc = remote_serve_pieces(confined_fd(c), confined_shared(c), q->dev, &serve, take,
+			t, e);
 	confine_end(c, how, sizeof(how));
 	if (rc == 0 && q->ranges && !t->answered)
 		rc = err_set(e, ERR_INTERNAL, 0, "ended without an answer");
-	if (rc == 0 || t->own_words)
+	if (rc == 0 || rc == -ERR_CANCELLED || t->own_words)
 		return rc;
 	snprintf(why, sizeof(why), "%.199s", e->msg);
 	return err_set(e, ERR_FORMAT, 0, "the file-system parser failed: %s (%s)", why, how);

@@ -342,6 +342,7 @@ static void test_lies(void **state)
 		{ .type = 77 },
 	};
 	struct confine_limits l = { 0 };
+	struct remote_limits serve = { .max_bytes = 4096, .idle_ms = 5000 };
 	struct dev *d = open_volume();
 
 	(void)state;
@@ -353,7 +354,7 @@ static void test_lies(void **state)
 		struct err e = { 0 };
 
 		assert_int_equal(confine_start(tell_lie, &lie, REMOTE_SHARED_BYTES, &l, &c, &e), 0);
-		assert_true(remote_serve(confined_fd(c), confined_shared(c), d, 4096, 5000, &result,
+		assert_true(remote_serve(confined_fd(c), confined_shared(c), d, &serve, &result,
 				    &len, &e) < 0);
 		assert_null(result);
 		confine_end(c, NULL, 0);
@@ -361,11 +362,56 @@ static void test_lies(void **state)
 	dev_close(d);
 }
 
+/* Says yes from the nth question on. */
+static bool stop_at(void *user)
+{
+	unsigned *left = user;
+
+	return (*left)-- <= 1;
+}
+
+static int no_file(void *user, const struct fs_file *f, struct err *e)
+{
+	(void)user;
+	(void)f;
+	(void)e;
+	return 0;
+}
+
+/* Between reads, and while the child is silent: no map of all blocks, but an end. */
+static void test_cancelled(void **state)
+{
+	unsigned left = 3;
+	struct fs_limits l = fs_limits_default();
+	struct dev *under = open_volume();
+	struct trap t = { .under = under, .nth = 2, .signal = SIGSTOP };
+	struct fs_report r;
+	struct map *m = NULL;
+	struct err e;
+
+	(void)state;
+	l.stop = stop_at;
+	l.user = &left;
+	assert_int_equal(fs_map_confined(under, &l, &m, &r, &e), -ERR_CANCELLED);
+	assert_non_null(strstr(e.msg, "cancelled"));
+	assert_int_equal(dev_init(&t.base, &trap_ops, "trap", &e), 0);
+	t.base.info = *dev_info(under);
+	left = 5;
+	assert_int_equal(fs_map_confined(&t.base, &l, &m, &r, &e), -ERR_CANCELLED);
+	assert_int_equal(t.count, 2);
+	assert_null(m);
+	left = 2;
+	assert_int_equal(fs_files_confined(under, &l, true, no_file, NULL, &e), -ERR_CANCELLED);
+	dev_close(&t.base);
+	dev_close(under);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_same_map_as_in_process),
 		cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_cancelled),
 		cmocka_unit_test(test_stopped),
 		cmocka_unit_test(test_confined),
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -317,6 +317,7 @@ static void test_pieces(void **state)
 {
 	size_t lens[] = { 1, REMOTE_SHARED_BYTES, 17, 0 };
 	struct confine_limits l = { 0 };
+	struct remote_limits serve = { .idle_ms = 5000 };
 	struct dev *d = ext_open("fs");
 	struct confined *c;
 	unsigned pieces = 0;
@@ -324,7 +325,7 @@ static void test_pieces(void **state)
 
 	(void)state;
 	assert_int_equal(confine_start(tell_pieces, lens, REMOTE_SHARED_BYTES, &l, &c, &e), 0);
-	assert_int_equal(remote_serve_pieces(confined_fd(c), confined_shared(c), d, 5000,
+	assert_int_equal(remote_serve_pieces(confined_fd(c), confined_shared(c), d, &serve,
 				 keep_nothing, &pieces, &e),
 		0);
 	assert_int_equal(pieces, 3);

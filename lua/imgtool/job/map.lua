@@ -17,6 +17,12 @@ local M = {}
 
 local try = fail.try
 
+-- What can't be done is a reason to leave nothing out; that it was cancelled is none.
+local function unless_cancelled(value, message, code)
+  if code == sys.codes.cancelled then fail.throw(message, code) end
+  return value, message
+end
+
 -- ---- Looking at the files ----
 
 -- For one file.
@@ -36,8 +42,9 @@ local function look(source, plan, report)
     end
     return failure == nil
   end
-  local listed, message = fs.files(source, plan.tree, visit)
+  local listed, message, code = fs.files(source, plan.tree, visit, report.signals_before)
   if failure then fail.raise(failure[1], '%s', failure[2]) end
+  unless_cancelled(listed, message, code)
   if not listed then return nil, message end
   return chosen
 end
@@ -58,7 +65,7 @@ local function leave_out(whole, ranges, range, unit)
 end
 
 -- The map without what the files hold; or nil and why not.
-local function apply(source, whole, unit, files, bytes)
+local function apply(source, whole, unit, files, bytes, report)
   local changed = try(map.decode(whole:encode()))
   local ranges <close> = map.new(source:size())
   for _, file in ipairs(files) do
@@ -67,7 +74,7 @@ local function apply(source, whole, unit, files, bytes)
       if not ok then return nil, ('%s at %d %s'):format(file.path, range[1], why) end
     end
   end
-  local claimed, message = fs.claims(source, ranges)
+  local claimed, message = unless_cancelled(fs.claims(source, ranges, report.signals_before))
   if not claimed then return nil, message end
   if claimed ~= bytes then
     return nil, ('the files of the volume claim %d bytes of these %d: it is damaged')
@@ -116,7 +123,7 @@ local function with_rules(source, whole, fs_report, rules, report)
   local files, bytes = chosen:select()
   if #files > 0 then
     local changed
-    changed, message = apply(source, whole, fs_report.block_bytes, files, bytes)
+    changed, message = apply(source, whole, fs_report.block_bytes, files, bytes, report)
     if not changed then return refuse(whole, described, message, report) end
     whole:close()
     whole, described.files, described.bytes = changed, files, bytes
@@ -150,7 +157,7 @@ function M.of(source, job, report, stored)
     fs_report.used_only, fs_report.reason = false, 'asked for'
     return map.new(source:size(), true), fs_report
   end
-  local whole, fs_report = try(fs.map(source))
+  local whole, fs_report = try(fs.map(source, report.signals_before))
   if not rules then return whole, fs_report end
   local changed, described = with_rules(source, whole, fs_report, rules, report)
   return changed, fs_report, described

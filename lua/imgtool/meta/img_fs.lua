@@ -19,9 +19,12 @@ local fs = {}
 function fs.probe(dev) end
 
 ---The allocation map of the whole device; all data, with the reason in the report, where it can't be known.
+---Cancelled by a signal, also by one that came since sys.signals gave `seen`; without it, since it began. So are
+---`files` and `claims`.
 ---@param dev img.Device
+---@param seen integer?
 ---@return img.Map?, img.FsReport|string|nil, integer?
-function fs.map(dev) end
+function fs.map(dev, seen) end
 
 ---@class img.File
 ---@field path string from the root, which is '/'
@@ -39,13 +42,15 @@ function fs.map(dev) end
 ---@param dev img.Device
 ---@param tree boolean
 ---@param visit fun(file: img.File): boolean?
+---@param seen integer? signals
 ---@return true?, string?, integer?
-function fs.files(dev, tree, visit) end
+function fs.files(dev, tree, visit, seen) end
 
 ---How many bytes inside the extents of a map the files and the metadata claim, in all.
 ---@param dev img.Device
 ---@param ranges img.Map
+---@param seen integer? signals
 ---@return integer?, string?, integer?
-function fs.claims(dev, ranges) end
+function fs.claims(dev, ranges, seen) end
 
 return fs
