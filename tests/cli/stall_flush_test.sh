@@ -8,9 +8,12 @@ strace -o /dev/null true 2>/dev/null || skip 'strace does not work here'
 make_ext4 "$TMP/source"
 
 # hang IMAGE [OPTION...]: image, with a flush of the file that takes three seconds (strace lets
-# nobody end before that); no leak detection, which does not work under strace.
+# nobody end before that); no leak detection, which does not work under strace. A thread that hangs
+# is left behind.
 hang() {
-	ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0 IMGTOOL_AIO=threads timeout 25 \
+	TSAN_OPTIONS=${TSAN_OPTIONS:+$TSAN_OPTIONS:}report_thread_leaks=0 \
+		ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0 \
+		IMGTOOL_AIO=threads timeout 25 \
 		strace -f -o /dev/null -P "$1.partial" -e trace=fsync,fdatasync \
 		-e inject=fsync,fdatasync:delay_enter=3000000 "$IMGTOOL" image -q "$TMP/source" "$@"
 }
