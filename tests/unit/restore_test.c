@@ -486,6 +486,49 @@ static void test_r6_only_changed_damaged(void **state)
 	teardown(&f);
 }
 
+/* LESSONS 39: a worker that waits for the image is named, with its ticket. */
+static void test_stalled_worker(void **state)
+{
+	struct fault_rule rule = { .op = FAULT_READ, .action = FAULT_DELAY, .delay_ms = 1200 };
+	struct fault_plan plan = { .rules = &rule, .rule_count = 1 };
+	struct chunk_entry x = { 0 };
+	const struct chunk *c;
+	struct image *image = NULL;
+	struct dev *t, *slow;
+	struct job *j = NULL;
+	struct fixture f;
+	struct restore r;
+	struct err e;
+
+	(void)state;
+	setup(&f, 6);
+	assert_ok(image_chunk(f.image, 0, &c, &e), &e);
+	for (uint32_t i = 0; i < c->count && x.kind != ENTRY_DATA; i++)
+		x = c->entries[i];
+	chunk_unref(f.image, c);
+	assert_int_equal(x.kind, ENTRY_DATA);
+	rule.off = x.file_off;
+	rule.len = x.stored;
+	assert_ok(dev_open_fault(f.file, &plan, &slow, &e), &e);
+	assert_ok(image_open(slow, &image, &e), &e);
+	t = stale_target(SIZE);
+	r = restore_to(&f, t);
+	r.image = image;
+	r.only_changed = true;
+	r.settings.stall_ms = 300;
+	assert_ok(job_restore(&r, &j, &e), &e);
+	assert_int_equal(job_wait(j, 10000, &e), 1);
+	assert_true(job_stalled(j));
+	if (strstr(e.msg, " unpacks ticket ") == NULL ||
+		strstr(e.msg, "the ordered end waits for a worker (ticket ") == NULL)
+		fail_msg("message is: %s", e.msg);
+	job_close(j);
+	image_close(image);
+	dev_close(t);
+	dev_close(slow);
+	teardown(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -498,6 +541,7 @@ int main(void)
 		cmocka_unit_test(test_r6_damaged_block),
 		cmocka_unit_test(test_r4_r9_bad_ranges),
 		cmocka_unit_test(test_only_changed),
+		cmocka_unit_test(test_stalled_worker),
 		cmocka_unit_test(test_only_changed_ranges),
 		cmocka_unit_test(test_r6_only_changed_damaged),
 	};
