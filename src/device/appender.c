@@ -42,6 +42,7 @@ struct appender {
 	bool finished;
 	uint64_t offset; /* of the next byte */
 	uint64_t committed;
+	uint64_t barrier; /* up to here one write at a time; 0: none */
 	struct slot slots[SLOTS];
 	struct slot *filling; /* NULL when the next byte needs a new slot */
 	enum commit_state commit;
@@ -175,11 +176,29 @@ static int start_filling(struct appender *a, struct err *e)
 	return 0;
 }
 
+/* Up to the barrier, and the first write behind it: only when all before is written. */
+static void keep_order(struct appender *a, uint64_t off)
+{
+	if (a->barrier == 0)
+		return;
+	drain(a);
+	if (off >= a->barrier)
+		a->barrier = 0;
+}
+
 static void write_slot(struct appender *a)
 {
 	struct slot *s = a->filling;
+	bool ordered = a->barrier > 0;
 
 	a->filling = NULL;
+	keep_order(a, s->off);
+	/* What was to come before is not there. */
+	if (ordered && a->status < 0) {
+		s->state = SLOT_FREE;
+		s->used = 0;
+		return;
+	}
 	s->state = SLOT_WRITING;
 	s->req.op = AIO_WRITE;
 	s->req.off = s->off;
@@ -302,6 +321,11 @@ int appender_append(struct appender *a, const void *bytes, size_t len, struct er
 			write_slot(a);
 	}
 	return rc;
+}
+
+void appender_barrier(struct appender *a)
+{
+	a->barrier = a->offset;
 }
 
 /* Note which writes the commit is for. */

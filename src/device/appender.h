@@ -29,6 +29,12 @@ uint64_t appender_offset(const struct appender *a);
 int appender_append(struct appender *a, const void *bytes, size_t len, struct err *e);
 
 /*
+ * Nothing behind is written before everything appended so far is: a run that is killed, or whose
+ * write fails, does not leave the one without the other. Not durable for that (see commit).
+ */
+void appender_barrier(struct appender *a);
+
+/*
  * Everything appended so far will be made durable: queued writes, then an asynchronous fdatasync.
  * Returns at once; at most one commit is under way, an earlier one is waited for first. On a pipe
  * it only pushes the bytes out.

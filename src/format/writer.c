@@ -331,6 +331,9 @@ int image_writer_new(struct dev *out, const struct layout_head *head, bool write
 		rc = writer_start(w, 0, write_through, e);
 	if (rc == 0)
 		rc = appender_append(w->ap, frame, len, e);
+	/* What has no HEAD can not be told from another file, and is not resumed. */
+	if (rc == 0)
+		appender_barrier(w->ap);
 	free(frame);
 	if (rc < 0)
 		image_writer_close(w);

@@ -188,6 +188,9 @@ static int put_end(struct image_writer *w, uint8_t root[SHA256_BYTES], struct er
 		rc = put_meta(w, &t, e);
 	if (rc == 0)
 		rc = put_copy(w, &t, e);
+	/* A write that fails leaves no TAIL behind it: what would open as a whole image is one. */
+	if (rc == 0)
+		appender_barrier(w->ap);
 	if (rc == 0)
 		rc = put_tail(w, &t, e);
 	if (rc == 0)

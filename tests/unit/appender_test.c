@@ -427,6 +427,45 @@ static void test_write_through(void **state)
 	dev_close(d);
 }
 
+/* The write that holds the barrier is late, and may fail: nothing behind it overtakes it. */
+static void barrier_life(bool fails)
+{
+	const struct fault_rule rules[] = {
+		{ .op = FAULT_WRITE, .action = FAULT_DELAY, .nth = 2, .delay_ms = 50 },
+		{ .op = FAULT_WRITE, .action = fails ? FAULT_FAIL : FAULT_NONE, .nth = 2 },
+	};
+	const struct fault_plan plan = { .rules = rules, .rule_count = COUNT_OF(rules) };
+	struct dev *d = recorder(1), *slow;
+	struct appender *a;
+	int rc;
+
+	assert_ok(dev_open_fault(d, &plan, &slow, &e), &e);
+	a = start_ok(slow, 0, false);
+	assert_ok(appender_append(a, data, MIB + 5, &e), &e);
+	appender_barrier(a);
+	rc = appender_append(a, data + MIB + 5, 4 * MIB, &e);
+	if (rc == 0)
+		rc = appender_finish(a, &e);
+	assert_int_equal(rc, fails ? -ERR_TARGET : 0);
+	appender_close(a);
+	for (size_t i = 0; i < dev_record_count(d) && i < 2; i++)
+		assert_int_equal(dev_record_at(d, i).off, i * MIB);
+	assert_int_equal(dev_size(d), fails ? MIB : 5 * MIB + 5);
+	dev_close(slow);
+	dev_close(d);
+}
+
+static void test_barrier(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(backends); i++) {
+		setenv("IMGTOOL_AIO", backends[i], 1);
+		barrier_life(false);
+		barrier_life(true);
+		unsetenv("IMGTOOL_AIO");
+	}
+}
+
 /* ---- Failures ---- */
 
 /* The whole life of an output with one fault in it; the first error, or 0. */
@@ -632,6 +671,7 @@ int main(void)
 		cmocka_unit_test(test_commit_order),
 		cmocka_unit_test(test_write_shape),
 		cmocka_unit_test(test_write_through),
+		cmocka_unit_test(test_barrier),
 		cmocka_unit_test(test_sweep),
 		cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_finish_fails),
