@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "device/dev_fault.h"
+#include "format_helper.h"
 #include "image_help.h"
 
 #define SIZE (3 * 1024 * 1024 + 777)
@@ -211,58 +212,208 @@ static void test_bad_blocks_and_end(void **state)
 	help_fini(&h);
 }
 
-/* LESSONS 3 and 15: stop after a chunk, go on, and no byte differs; earlier ranges are not read. */
-static void test_cancel_and_resume(void **state)
+/* A capture into dir/cut that is stopped after a chunk; where it will go on. */
+static uint64_t capture_in_part(struct help *h)
 {
 	struct fault_rule slow = { .op = FAULT_READ, .action = FAULT_DELAY, .delay_ms = 2 };
 	struct fault_plan plan = { .rules = &slow, .rule_count = 1 };
 	struct image_writer *w = NULL;
 	struct job_progress p;
 	struct capture c;
-	struct dev *out, *faulty, *rest;
+	struct dev *out, *faulty;
 	struct job *j = NULL;
-	uint8_t root[SHA256_BYTES];
 	uint64_t at;
-	struct help h;
 	struct err e;
 
-	(void)state;
-	help_init(&h, SIZE, 17);
-	help_capture(&h, NULL, "whole", 2, 8);
-	assert_ok(dev_open_fault(h.source, &plan, &faulty, &e), &e);
-	out = help_open(&h, "cut", DEV_WRITE | DEV_CREATE);
-	assert_ok(image_writer_new(out, &h.head, false, &w, &e), &e);
+	assert_ok(dev_open_fault(h->source, &plan, &faulty, &e), &e);
+	out = help_open(h, "cut", DEV_WRITE | DEV_CREATE);
+	assert_ok(image_writer_new(out, &h->head, false, &w, &e), &e);
 	c = (struct capture){ .source = faulty,
-		.map = h.map,
+		.map = h->map,
 		.writer = w,
-		.head = &h.head,
+		.head = &h->head,
 		.settings = help_settings(1, 2) };
 	assert_ok(job_capture(&c, &j, &e), &e);
 	do {
 		assert_int_equal(job_wait(j, 1, &e), 0);
 		job_progress(j, &p);
-	} while (p.position < HELP_CHUNK + HELP_BLOCK);
+	} while (p.position < h->head.chunk_bytes + h->head.block_bytes);
 	job_cancel(j, true);
 	assert_int_equal(job_wait(j, -1, &e), 1);
 	assert_int_equal(e.code, ERR_CANCELLED);
 	job_close(j);
 	at = image_writer_offset(w);
-	assert_int_equal(at % HELP_CHUNK, 0);
-	assert_in_range(at, 2 * HELP_CHUNK, h.size - HELP_CHUNK);
+	assert_int_equal(at % h->head.chunk_bytes, 0);
+	assert_in_range(at, 2 * h->head.chunk_bytes, h->size - h->head.chunk_bytes);
 	assert_ok(image_writer_stop(w, &e), &e);
 	image_writer_close(w);
-	w = NULL;
+	dev_close(out);
+	dev_close(faulty);
+	return at;
+}
 
-	rest = with_bad_sectors(&h, 0, at);
-	assert_ok(image_writer_resume(out, &h.head, false, &w, &e), &e);
+/* It goes on at `at` with this source, to the bytes of a run without interruption. */
+static void resume_whole(struct help *h, struct dev *source, uint64_t at)
+{
+	struct dev *out = help_open(h, "cut", DEV_WRITE);
+	struct image_writer *w = NULL;
+	uint8_t root[SHA256_BYTES];
+	struct err e;
+
+	assert_ok(image_writer_resume(out, &h->head, false, &w, &e), &e);
 	assert_int_equal(image_writer_offset(w), at);
-	assert_int_equal(help_capture_job(&h, rest, w, ON_READ_ERROR_ABORT, &e), ERR_OK);
+	assert_int_equal(help_capture_job(h, source, w, ON_READ_ERROR_ABORT, &e), ERR_OK);
 	assert_ok(image_writer_finish(w, root, &e), &e);
 	image_writer_close(w);
 	dev_close(out);
+	help_assert_same_files(h, "whole", "cut");
+}
+
+/* LESSONS 3 and 15: stop after a chunk, go on, and no byte differs; earlier ranges may be gone. */
+static void test_cancel_and_resume(void **state)
+{
+	struct dev *rest;
+	struct help h;
+	uint64_t at;
+
+	(void)state;
+	help_init(&h, SIZE, 17);
+	help_capture(&h, NULL, "whole", 2, 8);
+	at = capture_in_part(&h);
+	rest = with_bad_sectors(&h, 0, at);
+	resume_whole(&h, rest, at);
 	dev_close(rest);
-	dev_close(faulty);
-	help_assert_same_files(&h, "whole", "cut");
+	help_fini(&h);
+}
+
+/*
+ * How often each byte from `at` on is to be read: what the map has as data, and gaps of less than
+ * 128 KiB between it inside one block, once; anything else never.
+ */
+static uint8_t *wanted_reads(const struct help *h, uint64_t at)
+{
+	uint64_t data_end = 0; /* of the data before, in this block */
+	uint8_t *wanted = calloc(1, h->size);
+
+	assert_non_null(wanted);
+	for (uint64_t off = at; off < h->size; off++) {
+		if (off % h->head.block_bytes == 0)
+			data_end = 0;
+		if (map_run(h->map, off, NULL).kind == MAP_FREE)
+			continue;
+		if (data_end > 0 && off - data_end < 128 * KIB)
+			memset(wanted + data_end, 1, off - data_end);
+		wanted[off] = 1;
+		data_end = off + 1;
+	}
+	return wanted;
+}
+
+/* Below `at` the samples alone; from there on what is wanted, and each byte once. */
+static void check_reads(const struct help *h, struct dev *log, uint64_t at)
+{
+	uint8_t *wanted = wanted_reads(h, at), *seen = calloc(1, h->size);
+	unsigned samples = 0;
+
+	assert_non_null(seen);
+	for (size_t i = 0; i < format_log_count(log); i++) {
+		struct format_note n = format_log_at(log, i);
+
+		if (n.op != FORMAT_READ)
+			continue;
+		if (n.off < at) {
+			samples++;
+			assert_true(n.len <= h->head.block_bytes && n.off + n.len <= at);
+			continue;
+		}
+		for (uint64_t off = n.off; off < n.off + n.len; off++)
+			seen[off]++;
+	}
+	assert_in_range(samples, 1, IMAGE_SAMPLES);
+	assert_memory_equal(seen, wanted, h->size);
+	free(seen);
+	free(wanted);
+}
+
+/* The reads of a resume, counted: in blocks of 512 KiB there are gaps that are passed over, too. */
+static void count_resume_reads(uint32_t block, uint64_t chunk, size_t size)
+{
+	struct help h;
+	struct dev *log;
+	struct err e;
+	uint64_t at;
+
+	help_init(&h, size, 17);
+	h.head.block_bytes = block;
+	h.head.chunk_bytes = chunk;
+	for (uint64_t off = 100000; off + 200000 < size; off += 500000)
+		assert_ok(map_set(h.map, off, 150000, MAP_FREE, &e), &e);
+	help_capture(&h, NULL, "whole", 2, 8);
+	at = capture_in_part(&h);
+	log = format_open_log(size);
+	assert_ok(dev_write(log, 0, h.bytes, size, &e), &e);
+	resume_whole(&h, log, at);
+	check_reads(&h, log, at);
+	dev_close(log);
+	help_fini(&h);
+}
+
+static void test_resume_reads(void **state)
+{
+	(void)state;
+	count_resume_reads(HELP_BLOCK, HELP_CHUNK, SIZE);
+	count_resume_reads(512 * KIB, MIB, 12 * MIB + 777);
+}
+
+/* The source's first byte that is data and no zero: its block is in the image, and a sample. */
+static uint64_t first_data_byte(const struct help *h)
+{
+	for (uint64_t off = 0; off < h->size; off++)
+		if (h->want[off] != 0)
+			return off;
+	fail();
+	return 0;
+}
+
+/* A change in place shows in no map: what the image has already is compared, now and then. */
+static void test_resume_of_changed_source(void **state)
+{
+	struct image_writer *w = NULL;
+	struct job *j = NULL;
+	struct dev *out, *bad;
+	struct capture c;
+	char says[96];
+	struct help h;
+	struct err e;
+	uint64_t at, changed;
+
+	(void)state;
+	help_init(&h, SIZE, 17);
+	help_capture(&h, NULL, "whole", 2, 8);
+	at = capture_in_part(&h);
+	changed = first_data_byte(&h);
+	h.bytes[changed] ^= 1;
+	dev_close(h.source);
+	assert_ok(dev_open_mem(h.bytes, h.size, &h.source, &e), &e);
+	out = help_open(&h, "cut", DEV_WRITE);
+	assert_ok(image_writer_resume(out, &h.head, false, &w, &e), &e);
+	c = (struct capture){ .source = h.source,
+		.map = h.map,
+		.writer = w,
+		.head = &h.head,
+		.settings = help_settings(2, 8) };
+	assert_int_equal(job_capture(&c, &j, &e), -ERR_REFUSED);
+	assert_null(j);
+	snprintf(says, sizeof(says), "has changed since: its block at %llu is another one",
+		(unsigned long long)align_down(changed, HELP_BLOCK));
+	assert_non_null(strstr(e.msg, says));
+	image_writer_close(w);
+	dev_close(out);
+
+	/* What can not be read says nothing: it is gone on with. */
+	bad = with_bad_sectors(&h, align_down(changed, HELP_BLOCK), HELP_BLOCK);
+	resume_whole(&h, bad, at);
+	dev_close(bad);
 	help_fini(&h);
 }
 
@@ -485,6 +636,8 @@ int main(void)
 		cmocka_unit_test(test_read_error_is_recorded),
 		cmocka_unit_test(test_bad_blocks_and_end),
 		cmocka_unit_test(test_cancel_and_resume),
+		cmocka_unit_test(test_resume_reads),
+		cmocka_unit_test(test_resume_of_changed_source),
 		cmocka_unit_test(test_live_settings_and_pause),
 		cmocka_unit_test(test_rate_limit),
 		cmocka_unit_test(test_close_while_running),

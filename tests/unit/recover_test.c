@@ -98,6 +98,7 @@ static void clean(struct help *h)
 }
 
 struct places {
+	uint64_t last_off[64]; /* in the source: the last entry of each chunk */
 	uint64_t chunk[64], table[64], frame[4096], frame_off[4096], frame_len[4096];
 	uint64_t indx, meta, tail;
 	size_t chunks, frames;
@@ -123,6 +124,7 @@ static void find_places(struct help *h, struct places *p)
 		p->chunk[n] = c->entries[0].file_off - CHNK_FRAME_BYTES;
 		for (uint32_t i = 0; i < c->count; i++) {
 			p->table[n] = c->entries[i].file_off + c->entries[i].stored;
+			p->last_off[n] = c->entries[i].off;
 			if (c->entries[i].kind != ENTRY_DATA)
 				continue;
 			p->frame[p->frames] = c->entries[i].file_off + c->entries[i].stored / 2;
@@ -199,6 +201,15 @@ static void test_lost_end(void **state)
 	teardown(&f);
 }
 
+/* Recover the first `cut` bytes. */
+static void with_cut(struct fixture *f, uint64_t cut)
+{
+	write_file(&f->h, "broken", f->file, cut);
+	recover(&f->h, &f->r, &f->l);
+	assert_right(&f->h, &f->l);
+	clean(&f->h);
+}
+
 /* Cut anywhere: what is before the cut comes back, the rest is one loss up to the end. */
 static void test_truncated(void **state)
 {
@@ -207,15 +218,49 @@ static void test_truncated(void **state)
 	(void)state;
 	setup(&f, 3);
 	for (uint64_t cut = 8192; cut < f.p.indx; cut += f.p.indx / 60) {
-		write_file(&f.h, "broken", f.file, cut);
-		recover(&f.h, &f.r, &f.l);
+		with_cut(&f, cut);
 		/* Inside the last table no block is lost yet. */
 		if (cut < f.p.table[f.p.chunks - 1]) {
 			assert_true(f.l.count > 0);
 			assert_int_equal(f.l.off[f.l.count - 1] + f.l.len[f.l.count - 1], f.h.size);
 		}
-		assert_right(&f.h, &f.l);
-		clean(&f.h);
+	}
+	teardown(&f);
+}
+
+/* All is lost from a source offset on, in one range or in several, and nothing before it. */
+static void assert_lost_from(struct fixture *f, uint64_t off)
+{
+	for (size_t i = 0; i < f->l.count; i++) {
+		assert_int_equal(f->l.off[i], off);
+		off += f->l.len[i];
+	}
+	assert_int_equal(off, f->h.size);
+}
+
+/* Cut where a chunk or its table begins, and a byte before and behind. */
+static void test_truncated_at_borders(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	setup(&f, 18);
+	for (size_t n = 0; n < f.p.chunks; n++) {
+		for (int d = -1; d <= 1; d++) {
+			/* A byte less than HEAD is no image. */
+			if (n == 0 && d < 0)
+				continue;
+			/* The table before may lack a byte: its frames do not need it. */
+			with_cut(&f, f.p.chunk[n] + (uint64_t)d);
+			assert_lost_from(&f, n * HELP_CHUNK);
+		}
+		for (int d = 0; d <= 1; d++) {
+			with_cut(&f, f.p.table[n] + (uint64_t)d);
+			assert_lost_from(&f, min_u64((n + 1) * HELP_CHUNK, f.h.size));
+		}
+		/* The last frame of the chunk lacks a byte. */
+		with_cut(&f, f.p.table[n] - 1);
+		assert_lost_from(&f, f.p.last_off[n]);
 	}
 	teardown(&f);
 }
@@ -599,6 +644,7 @@ int main(void)
 		cmocka_unit_test(test_whole_image_stays_itself),
 		cmocka_unit_test(test_lost_end),
 		cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_truncated_at_borders),
 		cmocka_unit_test(test_each_damaged_frame),
 		cmocka_unit_test(test_each_damaged_table),
 		cmocka_unit_test(test_damaged_chunk_headers_and_index),

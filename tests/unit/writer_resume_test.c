@@ -129,6 +129,19 @@ static int resume_and_finish(const struct whole *x, struct dev *out, uint32_t se
 	return rc;
 }
 
+/* Where a file of the first `cut` bytes goes on: behind the last chunk whose table is whole. */
+static uint64_t goes_on_at(const struct whole *x, size_t cut)
+{
+	uint64_t at[512], chunks = 0;
+	size_t n = borders(x, at, COUNT_OF(at));
+
+	for (size_t i = 0; i < n; i++)
+		if (memcmp(x->bytes + at[i] + 12, "TABL", 4) == 0 &&
+			at[i] + 8 + get_le32(x->bytes + at[i] + 4) <= cut)
+			chunks++;
+	return min_u64(chunks * x->s.head.chunk_bytes, x->s.head.source_bytes);
+}
+
 /* A file with the first `cut` bytes of the image, and `extra` others behind them. */
 static struct dev *open_cut(const struct whole *x, size_t cut, const void *extra, size_t extra_len)
 {
@@ -149,6 +162,7 @@ static void check_whole(const struct whole *x, size_t cut, const void *extra, si
 	uint64_t from;
 
 	assert_fine(resume_and_finish(x, d, seed, &from, &e), &e);
+	assert_int_equal(from, goes_on_at(x, cut));
 	assert_whole(x, d, what, cut);
 	dev_close(d);
 }
@@ -169,6 +183,7 @@ static void check_cut(const struct whole *x, size_t cut, uint32_t seed)
 		assert_int_equal(from, 0);
 	} else {
 		assert_fine(rc, &e);
+		assert_int_equal(from, goes_on_at(x, cut));
 		assert_whole(x, d, "cut", cut);
 	}
 	dev_close(d);
