@@ -1,4 +1,4 @@
-# Hostile images (SECURITY.md): bombs.py makes them, runs every command that reads an image on each,
+# Hostile images (SECURITY.md): bombs.py makes them, runs the commands that read an image on each,
 # and says which of them was not refused, and quickly, and within 64 MiB.
 . "$(dirname "$0")/../lib.sh"
 . "$TESTS_DIR/cli/fixture.sh"

@@ -1,26 +1,30 @@
 """Images that are made to hurt: sizes near 2^64, counts near 2^32, loops, overlaps, frames that
 unpack to terabytes. Each is a good image with something changed, and with every checksum on the way
-to it made good (docs/image-format-v2.md, 3). All commands that read an image are run on each.
+to it made good (docs/image-format-v2.md, 3). The commands that read an image are run on each.
 
     bombs.py make IMAGE DIR
     bombs.py run IMGTOOL SOURCE IMAGE DIR LIMIT_MIB
 
 Two steps, because what the parent has in memory counts for its children. A line for each bomb: "ok NAME", or "bad NAME: which command did what". A command must refuse with an
-exit status that says so, or be right: the source's bytes, and not one byte else. It must be through
-in LIMIT_SECONDS, and never have LIMIT_MIB in memory (0: no limit). verify never says that it is good.
+exit status that says so, or be right: the source's bytes, and not one byte else, but for what a
+repair lists as lost. It must be through in LIMIT_SECONDS, and never have LIMIT_MIB in memory (0: no
+limit, and four times as long, for sanitizers). verify never says that it is good.
 """
 import hashlib
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from struct import pack, pack_into, unpack_from
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../scripts'))
+import proxy_client  # noqa: E402 pylint: disable=wrong-import-position
 import xxh3  # noqa: E402 pylint: disable=wrong-import-position
 
-LIMIT_SECONDS = 20
+LIMIT_SECONDS = 5
 MAGIC = 0x184D2A5D
 HEAD_BYTES, SUM_BYTES, TAIL_BYTES = 40, 16, 208
 MAX32, MAX64 = (1 << 32) - 1, (1 << 64) - 1
@@ -212,24 +216,66 @@ class Run:
         self.limit = int(arguments[4])
         with open(self.source, 'rb') as f:
             self.content = f.read()
+        self.command('explain', self.good)
+        self.left_out = self.ranges()
 
-    def command(self, *arguments):
-        """(exit status, what is wrong with the way it ended, or None)"""
+    def output(self):
+        with open(os.path.join(self.dir, 'out'), 'rb') as f:
+            return f.read()
+
+    def ranges(self):
+        """What explain lists, without the last line, which has the name of the file."""
+        return self.output().splitlines()[:-1]
+
+    def command(self, *arguments, meanwhile=None):
+        """(exit status, what is wrong with the way it ended, or None). `meanwhile` is called with
+        the process, and says what it found wrong."""
         started = time.monotonic()
+        seconds = LIMIT_SECONDS if self.limit else 4 * LIMIT_SECONDS
         argv = [self.tool] + list(arguments)
         with open(os.path.join(self.dir, 'out'), 'wb') as out:
             child = os.posix_spawn(self.tool, argv, os.environ,
                                    file_actions=[(os.POSIX_SPAWN_DUP2, out.fileno(), 1),
                                                  (os.POSIX_SPAWN_DUP2, out.fileno(), 2)])
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
+        signal.alarm(seconds)
+        wrong = meanwhile and meanwhile(child)
         _, status, usage = os.wait4(child, 0)
+        signal.alarm(0)
+        took = time.monotonic() - started
+        if took > seconds:
+            return -1, 'took %.1f s' % took
         if os.WIFSIGNALED(status):
             return -1, 'died of signal %d' % os.WTERMSIG(status)
-        took = time.monotonic() - started
-        if took > LIMIT_SECONDS:
-            return -1, 'took %.1f s' % took
         if self.limit and usage.ru_maxrss > self.limit * 1024:
             return -1, 'took %d MiB' % (usage.ru_maxrss // 1024)
-        return os.WEXITSTATUS(status), None
+        return os.WEXITSTATUS(status), wrong
+
+    def read_served(self, path, child):
+        """What is wrong with the answers of a server; nothing when it does not start."""
+        found = None
+        while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            try:
+                with proxy_client.connect(path) as s:
+                    found = self.wrong_answer(s)
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                time.sleep(0.005)
+            except (OSError, EOFError) as problem:
+                found = 'hung up: %s' % problem
+                break
+        os.kill(child, signal.SIGTERM)  # it has not been waited for: the number is still its own
+        return found
+
+    def wrong_answer(self, s):
+        size = proxy_client.info(s)[0]
+        if size != len(self.content):
+            return 'served %d bytes' % size
+        for at in range(0, size, 100000):
+            error, data = proxy_client.read(s, at, 100000)
+            if error == 0 and data != self.content[at:at + 100000].ljust(100000, b'\0'):
+                return 'served wrong bytes at %d' % at
+        return None
 
     def holds(self, name, content):
         path = os.path.join(self.dir, name)
@@ -240,28 +286,42 @@ class Run:
         os.remove(path)
         return same
 
-    def judge(self, what, *arguments, fine=None):
+    def judge(self, what, *arguments, fine=None, meanwhile=None):
         """None, or what is wrong. `fine` says whether success was right; without it, it is not."""
-        status, wrong = self.command(*arguments)
+        status, wrong = self.command(*arguments, meanwhile=meanwhile)
         if wrong is None and status == 0 and (fine is None or not fine()):
             wrong = 'was content'
         if wrong is None and status != 0 and status not in REFUSED:
             wrong = 'ended with %d' % status
         if wrong is None:
             return None
-        with open(os.path.join(self.dir, 'out'), 'rb') as f:
-            return '%s %s: %s' % (what, wrong, ' '.join(f.read()[-200:].decode('ascii', 'replace').split()))
+        said = self.output()[-200:].decode('ascii', 'replace')
+        return '%s %s: %s' % (what, wrong, ' '.join(said.split()))
+
+    def wrong_repair(self, path):
+        """None, or what is wrong with it: what it does not list as lost must be there."""
+        image, raw = os.path.join(self.dir, 'new.zst'), os.path.join(self.dir, 'new.raw')
+        status, wrong = self.command('repair', '--json', path, image)
+        if wrong or status not in REFUSED | {0} or not os.path.exists(image):
+            return wrong or None if status in REFUSED else 'ended with %d, without an image' % status
+        event = next(json.loads(line) for line in self.output().splitlines()
+                     if line.startswith(b'{') and b'"event":"repair"' in line)
+        if sum(loss['length'] for loss in event['losses']) != event['lost_bytes']:
+            return 'lists not all of %d lost bytes' % event['lost_bytes']
+        if (status == 0) != (event['lost_bytes'] == 0 and event['bad_unknown'] == 0):
+            return 'ended with %d for %d lost bytes' % (status, event['lost_bytes'])
+        restored, wrong = self.command('restore', '-q', '--on-read-error', 'zero', image, raw)
+        if wrong or restored not in (0, 7, 12) or (restored == 0) != (event['lost_bytes'] == 0):
+            return wrong or 'made an image whose restore ended with %d' % restored
+        want = bytearray(self.content)
+        for loss in event['losses']:
+            want[loss['offset']:loss['offset'] + loss['length']] = bytes(loss['length'])
+        return None if self.holds('new.raw', want) else 'lost more than it lists'
 
     def faults(self, path):
         """What each command did wrong with the image; None where nothing was."""
         def into(name):
             return os.path.join(self.dir, name)
-
-        def repaired():
-            # What it did not call lost must be there.
-            status, wrong = self.command('restore', '-q', into('new.zst'), into('new.raw'))
-            os.remove(into('new.zst'))
-            return status == 0 and wrong is None and self.holds('new.raw', self.content)
 
         def resumed():
             with open(self.good, 'rb') as f:
@@ -277,10 +337,18 @@ class Run:
                              fine=lambda: self.holds('raw', self.content))
             yield self.judge('export-range', 'export-range', path, '--length', '100000',
                              fine=lambda: self.holds('out', self.content[:100000]))
-        yield self.judge('repair', 'repair', '-q', path, into('new.zst'), fine=repaired)
+            yield self.judge('export-raw', 'export-raw', '-q', path, into('raw'),
+                             fine=lambda: self.holds('raw', self.content))
+            yield self.judge('explain', 'explain', path, fine=lambda: self.ranges() == self.left_out)
+            yield self.judge('serve-proxy', 'serve-proxy', '-q', path, '--pipe', into('socket'),
+                             fine=lambda: True,
+                             meanwhile=lambda child: self.read_served(into('socket'), child))
+        wrong = self.wrong_repair(path)
+        yield 'repair ' + wrong if wrong else None
         yield self.judge('resume', 'image', '-q', '--resume', self.source, into('resumed.zst'),
                          fine=resumed)
-        for name in ('raw.partial', 'new.zst', 'new.zst.partial', 'resumed.zst.partial'):
+        for name in ('raw.partial', 'new.zst', 'new.zst.partial', 'new.raw', 'new.raw.partial',
+                     'resumed.zst.partial', 'socket'):
             if os.path.exists(into(name)):
                 os.remove(into(name))
 
