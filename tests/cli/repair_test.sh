@@ -41,11 +41,12 @@ check_status 9 'the damaged image is never its own target' \
 
 # ---- A damaged block is lost alone ----
 cp "$img" "$TMP/bad.zst"
-read -r off len at < <("$IMGTOOL" repl "$img" 2>/dev/null <<'LUA' | grep -E '^[0-9]+ [0-9]+ [0-9]+$'
+read -r off len at frame < <("$IMGTOOL" repl "$img" 2>/dev/null <<'LUA' | grep -E '^[0-9 ]+$'
 entries = {}
 for n = 0, 9 do for _, e in ipairs(img:chunk(n).entries) do entries[#entries + 1] = e end end
 for _, e in ipairs(entries) do if e.kind == 'data' and e.stored > 1000 then found = e end end
-print(found.offset .. ' ' .. found.length .. ' ' .. (found.file_offset + found.stored // 2))
+print(('%d %d %d %d'):format(found.offset, found.length, found.file_offset + found.stored // 2,
+  found.file_offset))
 LUA
 )
 flip "$TMP/bad.zst" "$at"
@@ -53,6 +54,14 @@ check_status 7 'a damaged block: exit status 7' \
 	"$IMGTOOL" repair --log-file "$TMP/log" "$TMP/bad.zst" "$TMP/saved.zst"
 check_grep "at $off, $len bytes" "$TMP/out" 'and its place'
 check_grep 'are lost, and recorded as bad' "$TMP/log" '--log-file has it'
+check_status 7 '--json of it' "$IMGTOOL" repair --json --force "$TMP/bad.zst" "$TMP/saved.zst"
+fields='[.code, .lost_bytes, .lost_ranges, .bad_bytes, .bad_unknown, .index_lost]'
+check_eq "$(events repair <"$TMP/out" | jq -c "$fields")" "[7,$len,1,$len,0,false]" \
+	'says how much is lost'
+check_eq "$(events repair <"$TMP/out" | jq -c '[.losses[] | [.offset, .length, .file_offset]]')" \
+	"[[$off,$len,$frame]]" 'and where'
+events repair <"$TMP/out" | jq -r '.losses[0].why' >"$TMP/why"
+check_grep '^block frame: .' "$TMP/why" 'and why'
 check 'the new image verifies' "$IMGTOOL" verify -q "$TMP/saved.zst"
 check 'stock zstd agrees' zstd -q -t "$TMP/saved.zst"
 check_status 5 'the lost block is an error, not zeros' \
