@@ -28,7 +28,9 @@ opt_all_blocks() { [ "$(of part-1 .free_bytes --all-blocks)" = 0 ]; }
 opt_exclude() { [ "$(of part-1 '.head.exclude.bytes > 400000' --exclude swap)" = true ]; }
 opt_verify() {
 	[ "$(go --json --verify full | field_of backup-disk \
-		'[.images[].verified.blocks_checked > 0] | all')" = true ]
+		'[.images[].verified.blocks_checked > 0] | all')" = true ] &&
+		[ "$(again --json --verify quick --block-size 64K | field_of backup-disk \
+			'[.images[].verified | .blocks_checked < .blocks] | any')" = true ]
 }
 opt_resume() {
 	timeout -k 5 20 "$IMGTOOL" backup-disk -q --max-throughput 1M "$DISK" "$W/new" \

@@ -10,13 +10,19 @@ fact() { t image -q --force "$TEXT" "$W/new" "${@:2}" && info_of "$W/new" "$1"; 
 opt_device() { t image -q --device "$RAW" "$W/new" && [ -s "$W/new" ]; }
 opt_out() { t image -q "$RAW" --out "$W/new" && [ -s "$W/new" ]; }
 opt_name() { t image -q --name called "$RAW" "$W/" && [ -s "$W/called.img.zst" ]; }
-# It is the default: what shows is that it contradicts the other one.
-opt_used_only() { status_of 2 t image --all-blocks "$FS" "$W/new" --used-only; }
+# Without either, --resume goes on with the map that there was.
+opt_used_only() {
+	t image -q --all-blocks --chunk-size 1M "$FS" "$W/whole" || return
+	head -c 1500000 "$W/whole" >"$W/new.partial"
+	status_of 9 t image -q --resume "$FS" "$W/new" --used-only
+}
 opt_all_blocks() {
 	t image -q --all-blocks "$FS" "$W/new" && [ "$(info_of "$W/new" .free_bytes)" = 0 ]
 }
 opt_verify() {
-	[ "$(go --json --verify full | field_of image '.verified.blocks_checked > 0')" = true ]
+	[ "$(go --json --verify full | field_of image '.verified.blocks_checked > 0')" = true ] &&
+		[ "$(again --json --verify quick --block-size 64K | field_of image \
+			'.verified | .blocks_checked > 0 and .blocks_checked < .blocks')" = true ]
 }
 # A source of which nothing can be read.
 unreadable() {

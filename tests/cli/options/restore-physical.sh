@@ -26,7 +26,9 @@ opt_on_read_error() {
 		status_of 7 physical -q "$BAD_SET" DEVICE --on-read-error zero && second_is 65536
 }
 opt_free() {
-	says 'free space of the file system is left as it is' go --free leave --dry-run
+	roomy 16M
+	"$REAL_IMGTOOL" backup-disk -q "$W/roomy.disk" "$W/roomy.set" &&
+		physical -q "$W/roomy.set" DEVICE --free leave && stays 7
 }
 opt_only_changed() {
 	go -q

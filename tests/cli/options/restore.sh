@@ -26,10 +26,10 @@ on_device() { # ARGUMENT..., with DEVICE: a disk of the right size
 	if [ ! -e "$W/disk" ]; then truncate -s 4M "$W/disk"; fi
 	on_loop "$W/disk" restore "$FS_IMG" DEVICE "$@"
 }
-# What becomes of the bytes: tests/root/main_job_test.sh.
 opt_free() {
-	says 'free space of the file system is left as it is' \
-		on_device --yes-destroy DEVICE --free leave --dry-run
+	roomy 12M
+	"$REAL_IMGTOOL" image -q "$W/roomy" "$W/roomy.zst" && on_loop "$W/disk" restore -q \
+		"$W/roomy.zst" DEVICE --yes-destroy DEVICE --free leave && stays 6
 }
 opt_undo_dir() {
 	head -c 4M /dev/urandom >"$W/disk"
