@@ -22,7 +22,7 @@ from struct import pack, pack_into, unpack_from
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../scripts'))
 import proxy_client  # noqa: E402 pylint: disable=wrong-import-position
-import xxh3  # noqa: E402 pylint: disable=wrong-import-position
+from read_image import xxh3  # noqa: E402 pylint: disable=wrong-import-position
 
 LIMIT_SECONDS = 5
 MAGIC = 0x184D2A5D
@@ -34,7 +34,7 @@ REFUSED = {5, 7, 8, 9}
 def checksum(data):
     """XXH3-128; by the tool for what Python is too slow for."""
     if len(data) < 1 << 18:
-        return xxh3.digest(bytes(data))
+        return xxh3(bytes(data))
     done = subprocess.run(['xxhsum', '-q', '-H2'], input=bytes(data), stdout=subprocess.PIPE,
                           check=True)
     return bytes.fromhex(done.stdout.split()[0].decode())

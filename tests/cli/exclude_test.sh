@@ -49,6 +49,7 @@ check_grep '^left out +13\.[0-9]+ MiB of 2 files, rules: pagefile hiberfil$' \
 check 'verify' "$IMGTOOL" verify -q "$img"
 check 'zstd takes the image' zstd -tq "$img"
 check 'the other reader takes it' python3 "$TOP/scripts/read_image.py" verify "$img"
+check 'and finds that the list is right' python3 "$TESTS_DIR/cli/left_out.py" "$img"
 check_same_but "$img" "$src" 'everything else is as without rules'
 check 'ntfsfix finds nothing' ntfsfix -n "$TMP/got.raw"
 for name in pagefile.sys hiberfil.sys; do
