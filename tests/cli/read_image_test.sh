@@ -2,7 +2,8 @@
 # specification alone: what one of the two gets wrong, the other refuses.
 # shellcheck shell=bash
 . "$(dirname "$0")/../lib.sh"
-requires python3 zstd
+. "$TESTS_DIR/cli/fixture.sh"
+requires python3 zstd jq
 [ -x "$IMGTOOL" ] || skip "$IMGTOOL is not built"
 READER=$TOP/scripts/read_image.py
 
@@ -15,16 +16,19 @@ reader() {
 	python "$READER" "$@"
 }
 
-# make_source FILE BYTES: the first quarter does not compress (so that a changed byte of a frame is
-# a changed byte of a block), then text, then zeros, then text again.
+# make_source FILE SEED SIZE: parts of noise (of which a changed byte is a changed byte of a block),
+# text and zeros, of random lengths.
 make_source() {
-	python - "$1" "$2" <<-'PYTHON'
+	python - "$@" <<-'PYTHON'
 		import random, sys
-		size = int(sys.argv[2])
-		part = size // 4
+		path, seed, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+		r, data = random.Random(seed), bytearray()
 		text = b''.join(b'line %d of the source\n' % i for i in range(size // 10 + 2))
-		data = random.Random(2).randbytes(part) + text[:part] + bytes(part) + text
-		open(sys.argv[1], 'wb').write(data[:size])
+		while len(data) < size:
+		    n = r.randrange(1, size // 3 + 2)
+		    at = r.randrange(max(1, len(text) - n))
+		    data += (r.randbytes(n), text[at:at + n], bytes(n))[r.randrange(3)]
+		open(path, 'wb').write(data[:size])
 	PYTHON
 }
 
@@ -39,74 +43,107 @@ extracts_range() { # IMG PLAIN OFFSET LENGTH
 	extracts "$1" "$TMP/range" --offset "$3" --length "$4"
 }
 
-lists_as_json() { # IMG SIZE
-	reader list --json "$1" | python -c 'import json, sys
-facts = json.load(sys.stdin)
-assert facts["source_bytes"] == sum(facts["bytes"].values()) == int(sys.argv[1])
-assert facts["source_bytes"] == sum(chunk["length"] for chunk in facts["chunks"])' "$2"
+# What both say of the image, and of each of its chunks.
+same_facts() { # IMG
+	reader list --json "$1" >"$TMP/list.json" &&
+		"$IMGTOOL" info --json --chunks "$1" >"$TMP/info.json" &&
+		python "$TESTS_DIR/cli/same_facts.py" "$TMP/list.json" "$TMP/info.json"
 }
 
 # Both readers find an image good, and find the same in it.
 hold() { # NAME IMG PLAIN
 	local size
 	size=$(stat -c %s "$3")
-	check "$1: imgtool verifies it" "$IMGTOOL" verify "$2"
+	check "$1: imgtool verifies it" "$IMGTOOL" verify -q "$2"
 	check "$1: the script verifies it" reader verify "$2"
-	check "$1: zstd tests it" zstd -tq "$2"
-	check "$1: the script lists it" reader list "$2"
-	check "$1: its list adds up" lists_as_json "$2" "$size"
+	check "$1: both list the same" same_facts "$2"
 	check "$1: the script extracts the source" extracts "$2" "$3"
 	check "$1: and a range of it" extracts_range "$2" "$3" $((size / 3)) $(((size + 1) / 2))
+	check "$1: imgtool exports the same" "$IMGTOOL" export-raw -q --force "$2" "$TMP/exported"
+	check "$1: byte for byte" cmp "$TMP/exported" "$3"
+	check "$1: and so does zstd" cmp <(zstd -dcq "$2") "$3"
 }
 
-# image NAME SIZE [OPTION...]: a source and its image, held.
+# image NAME SEED SIZE [OPTION...]: a source and its image, held.
 image() {
-	local plain=$TMP/$1.plain
-	make_source "$plain" "$2"
-	local img=$TMP/$1.img.zst
-	check "$1: imgtool makes it" "$IMGTOOL" image "$plain" "$img" --all-blocks "${@:3}"
+	local plain=$TMP/$1.plain img=$TMP/$1.img.zst
+	make_source "$plain" "$2" "$3"
+	check "$1: imgtool makes it" image_quietly "$plain" "$img" --all-blocks "${@:4}"
 	hold "$1" "$img" "$plain"
-	reader list "$img" >"$TMP/$1.list" || true
 }
 
-image default 1000000
-image chunks 1000777 --block-size 64K --chunk-size 128K
-check_grep '^chunk 7: ' "$TMP/chunks.list" 'chunks: there are as many as asked for'
-check_grep '^bytes .*"zero": [1-9]' "$TMP/chunks.list" 'chunks: zeros are a hole'
-image sha256 500001 --block-size 64K --chunk-size 64K --hash sha256
-check_grep '^hash +sha256' "$TMP/sha256.list" 'sha256: the hash is'
-image level19 2097152 --block-size 1M --level 19
-image one-byte 1
-image empty 0
-image exact 1048576 --block-size 256K --chunk-size 512K
+# A damaged one is made of this: eight chunks, and every kind of frame but free and bad ones.
+chunks() {
+	local plain=$TMP/chunks.plain img=$TMP/chunks.img.zst
+	{
+		head -c 250000 /dev/urandom
+		seq 40000
+		head -c 300000 /dev/zero
+		seq 40000
+	} >"$plain"
+	truncate -s 1000777 "$plain"
+	check 'chunks: imgtool makes it' \
+		image_quietly "$plain" "$img" --block-size 64K --chunk-size 128K
+	hold chunks "$img" "$plain"
+}
+chunks
+image one-byte 1 1
+image empty 1 0
+
+# pick VARIABLE VALUE...: one of them. (RANDOM in a subshell would not be the seed's.)
+pick() {
+	local to=$1
+	shift
+	printf -v "$to" %s "${@:1 + RANDOM % $#:1}"
+}
+
+# Random images. To repeat them: READ_IMAGE_SEED=N.
+seed=${READ_IMAGE_SEED:-$((RANDOM * 32768 + RANDOM))}
+echo "# READ_IMAGE_SEED=$seed"
+RANDOM=$seed
+block='' size='' hash='' level=''
+for round in 1 2 3 4 5 6 7 8; do
+	pick block 64 128 256 1024
+	pick size $((RANDOM % 300)) $((RANDOM * 50)) $((RANDOM * 20)) $((65536 * (1 + RANDOM % 20)))
+	pick hash xxh3-128 sha256
+	pick level 1 3 9 19
+	image "round-$round" "$RANDOM" "$size" --hash "$hash" --level "$level" \
+		--block-size "${block}K" --chunk-size $((block * (1 + RANDOM % 9)))K
+done
 
 # Free space: the image holds what zstd unpacks, not what the source had there.
-used_only() {
-	local plain=$TMP/ext4.plain img=$TMP/ext4.img.zst
-	head -c 1000000 "$TMP/default.plain" >"$TMP/file"
-	truncate -s 16M "$plain"
-	mkfs.ext4 -q -F "$plain"
+used_only() { # NAME OPTION...
+	local plain=$TMP/ext4.plain img=$TMP/$1.img.zst
+	head -c 8M /dev/urandom >"$plain"
+	make_source "$TMP/file" "$RANDOM" $((RANDOM * 30))
+	mkfs.ext4 -q -F -E nodiscard "$plain"
 	debugfs -w -R "write $TMP/file file" "$plain" >"$TMP/log" 2>&1
-	check 'ext4: imgtool makes it' "$IMGTOOL" image "$plain" "$img"
+	check "$1: imgtool makes it" image_quietly "$plain" "$img" "${@:2}"
 	zstd -dcq "$img" >"$TMP/ext4.unpacked" || true
-	hold ext4 "$img" "$TMP/ext4.unpacked"
-	check 'ext4: fsck finds nothing' e2fsck -fn "$TMP/ext4.unpacked"
-	reader list "$img" >"$TMP/ext4.list" || true
-	check_grep '^bytes .*"free": [1-9]' "$TMP/ext4.list" 'ext4: free space is left out'
+	hold "$1" "$img" "$TMP/ext4.unpacked"
+	check "$1: fsck finds nothing" e2fsck -fn "$TMP/ext4.unpacked"
+	check_eq "$(("$(info_of "$img" .free_bytes)" > 0))" 1 "$1: free space is left out"
 }
 if command -v mkfs.ext4 >/dev/null && command -v debugfs >/dev/null; then
-	used_only
+	used_only round-9-ext4 --block-size 64K --chunk-size 1M --level 1
+	used_only round-10-ext4 --hash sha256
 else
 	skip_case 'ext4' 'e2fsprogs is not installed'
 fi
 
 for img in "$TESTS_DIR"/golden/*.zst; do
-	[ -e "$img" ] || continue
-	name="golden ${img##*/}"
+	name="golden ${img##*/}" bad=0 code=0
+	[ "$(info_of "$img" .bad_range_bytes)" = 0 ] || bad=5 code=12
 	zstd -dcq "$img" >"$TMP/unpacked" || true
-	check "$name: imgtool verifies it" "$IMGTOOL" verify "$img"
+	check "$name: imgtool verifies it" "$IMGTOOL" verify -q "$img"
 	check "$name: the script verifies it" reader verify "$img"
+	check "$name: both list the same, bad ranges too" same_facts "$img"
+	check_status $code "$name: imgtool exports it" \
+		"$IMGTOOL" export-raw -q --force --on-read-error zero "$img" "$TMP/exported"
 	check "$name: the script extracts it" extracts "$img" "$TMP/unpacked" --zero-bad
+	check "$name: byte for byte what imgtool exports" cmp "$TMP/plain" "$TMP/exported"
+	check_status $bad "$name: unasked, bad ranges are in the way" \
+		reader extract "$img" "$TMP/none"
 done
 
 # refuse NAME IMG: damaged (7) for both.
@@ -115,48 +152,41 @@ refuse() {
 	check_status 7 "$1: the script refuses it" reader verify "$2"
 }
 
-# flip NAME OFFSET: one bit of a byte of the image `chunks`.
-flip() {
-	python - "$TMP/chunks.img.zst" "$TMP/damaged.img.zst" "$2" <<-'PYTHON'
-		import sys
-		data = bytearray(open(sys.argv[1], 'rb').read())
-		data[int(sys.argv[3])] ^= 0x40
-		open(sys.argv[2], 'wb').write(data)
-	PYTHON
-	refuse "a flipped bit in $1" "$TMP/damaged.img.zst"
+# changed NAME OFFSET: a byte of the image `chunks`.
+changed() {
+	cp "$TMP/chunks.img.zst" "$TMP/damaged.img.zst"
+	flip "$TMP/damaged.img.zst" "$2"
+	refuse "a changed byte in $1" "$TMP/damaged.img.zst"
 }
 
 # Where the parts of `chunks` are: name and offset, a line each.
 parts() {
-	reader list --json "$TMP/chunks.img.zst" | python -c 'import json, sys
-facts = json.load(sys.stdin)
-for name, position in facts["positions"].items():
-    print(name.replace(" ", "_"), position)
-for i, chunk in enumerate(facts["chunks"]):
-    print("chunk%d" % i, chunk["position"])
-    print("table%d" % i, chunk["table_position"])
-print("hole_end", [c for c in facts["chunks"] if "zero" in c["bytes"]][0]["table_position"])'
+	reader list --json "$TMP/chunks.img.zst" | jq -r '
+		"INDX \(.indx_position)", "META \(.meta_position)", "COPY \(.copy_position)",
+		"TAIL \(.seek_position - 208)", "seek_table \(.seek_position)",
+		(.chunks[] | "chunk\(.number) \(.position)", "table\(.number) \(.table)"),
+		"hole_end \([.chunks[] | select(.entries.zero > 0)][0].table)"'
 }
 
 damage() {
 	local img=$TMP/chunks.img.zst name offset
 	local -A at
 	while read -r name offset; do at[$name]=$offset; done < <(parts)
-	flip "HEAD's fields" 100
-	flip "HEAD's padding" $((at[chunk0] - 20))
-	flip 'CHNK' $((at[chunk0] + 66))
-	flip "a frame's magic" $((at[chunk0] + 96))
-	flip 'a block' $((at[chunk0] + 1096))
-	flip "a frame's checksum" $((at[table0] - 1))
-	flip 'a hole' $((at[hole_end] - 1))
-	flip "TABL's entries" $((at[table3] + 90))
-	flip "TABL's padding" $((at[chunk4] - 20))
-	flip 'INDX' $((at[INDX] + 60))
-	flip 'META' $((at[META] + 60))
-	flip 'COPY' $((at[COPY] + 60))
-	flip "TAIL's root hash" $((at[TAIL] + 170))
-	flip 'the seek table' $((at[seek_table] + 20))
-	flip "the seek table's magic" $(($(stat -c %s "$img") - 1))
+	changed "HEAD's fields" 100
+	changed "HEAD's padding" $((at[chunk0] - 20))
+	changed 'CHNK' $((at[chunk0] + 66))
+	changed "a frame's magic" $((at[chunk0] + 96))
+	changed 'a block' $((at[chunk0] + 1096))
+	changed "a frame's checksum" $((at[table0] - 1))
+	changed 'a hole' $((at[hole_end] - 1))
+	changed "TABL's entries" $((at[table3] + 90))
+	changed "TABL's padding" $((at[chunk4] - 20))
+	changed 'INDX' $((at[INDX] + 60))
+	changed 'META' $((at[META] + 60))
+	changed 'COPY' $((at[COPY] + 60))
+	changed "TAIL's root hash" $((at[TAIL] + 170))
+	changed 'the seek table' $((at[seek_table] + 20))
+	changed "the seek table's magic" $(($(stat -c %s "$img") - 1))
 	head -c "${at[TAIL]}" "$img" >"$TMP/damaged.img.zst"
 	refuse 'an image without TAIL' "$TMP/damaged.img.zst"
 	cat "$img" <(head -c 512 /dev/zero) >"$TMP/damaged.img.zst"
