@@ -62,13 +62,16 @@ local function tls_options(values)
   return out
 end
 
+-- Of each connection. More give nothing, and each keeps a buffer as long as the longest request.
+local function threads() return math.min(16, math.max(8, sys.cores())) end
+
 --- The arguments for nbdkit.
 ---@param values table
 ---@param what table a view
 ---@param plugin string
 ---@return string[] arguments, string address
 function M.arguments_for(values, what, plugin)
-  local out, address = { '--foreground' }, values.pipe
+  local out, address = { '--foreground', ('--threads=%d'):format(threads()) }, values.pipe
   if values.pipe then
     out[#out + 1] = '--unix=' .. values.pipe
   else
