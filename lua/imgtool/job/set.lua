@@ -6,6 +6,7 @@ local disk_set = require 'imgtool.policy.disk_set'
 local fail = require 'imgtool.util.fail'
 local image = require 'img.image'
 local manifest = require 'imgtool.job.manifest'
+local pick = require 'imgtool.util.pick'
 local set_dir = require 'imgtool.job.set_dir'
 local sys = require 'img.sys'
 
@@ -89,16 +90,10 @@ local MEANINGS = {
 
 local function find(set, selector)
   local entries = set.manifest.partitions or set.manifest.volumes
-  for _, means in ipairs(MEANINGS) do
-    local found = {}
-    for _, entry in ipairs(entries) do
-      if means(entry, selector) then found[#found + 1] = entry end
-    end
-    if #found == 1 then return found[1] end
-    if #found > 1 then
-      fail.raise('usage', "'%s' is more than one partition of %s: %s", selector, set.dir,
-        list(found))
-    end
+  local entry, found = pick.one(entries, MEANINGS, selector)
+  if entry then return entry end
+  if #found > 1 then
+    fail.raise('usage', "'%s' is more than one partition of %s: %s", selector, set.dir, list(found))
   end
   fail.raise('not_found', "%s has no partition '%s'; it has: %s", set.dir, selector,
     list(entries))

@@ -7,6 +7,7 @@ local facts = require 'imgtool.job.facts'
 local fail = require 'imgtool.util.fail'
 local image = require 'img.image'
 local open_set = require 'imgtool.job.set'
+local pick = require 'imgtool.util.pick'
 local size = require 'imgtool.util.size'
 local sys = require 'img.sys'
 
@@ -143,16 +144,10 @@ local function shown(partitions)
 end
 
 local function meant(partitions, text, view)
-  for _, means in ipairs(MEANINGS) do
-    local found = {}
-    for _, part in ipairs(partitions) do
-      if means(part, text) then found[#found + 1] = part end
-    end
-    if #found == 1 then return found[1] end
-    if #found > 1 then
-      fail.raise('usage', "'%s' is more than one partition of %s: %s", text, view.what,
-        shown(found))
-    end
+  local part, found = pick.one(partitions, MEANINGS, text)
+  if part then return part end
+  if #found > 1 then
+    fail.raise('usage', "'%s' is more than one partition of %s: %s", text, view.what, shown(found))
   end
   fail.raise('not_found', "%s has no partition '%s'; it has: %s", view.what, text,
     shown(partitions))
