@@ -8,16 +8,10 @@ requires mkfs.ext4 zstd jq python3 fusermount3
 [ -w /dev/fuse ] || skip 'no access to /dev/fuse'
 [[ $(ldd "$IMGTOOL") != *libtsan* ]] || skip 'ThreadSanitizer does not know pthread_clockjoin_np'
 
-src=$TMP/src.img
-img=$TMP/i.zst
-raw=$TMP/raw.img
 dir=$TMP/mnt
 mkdir "$dir"
 cleanup eval 'fusermount3 -uqz "$dir" || true' # should the server die
-make_ext4 "$src"
-truncate -s $((64 * 1048576 + 512)) "$src" # an end that is no multiple of a block
-image_quietly --chunk-size 4M --block-size 64K "$src" "$img"
-zstd -q -dc "$img" >"$raw"
+make_served
 
 # seek_map FILE: OFFSET LENGTH TYPE of each run that SEEK_DATA and SEEK_HOLE find: data 0, holes 3.
 seek_map() {

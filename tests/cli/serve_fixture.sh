@@ -1,6 +1,17 @@
 # What the tests of servers share. Sourced after lib.sh and fixture.sh.
 # shellcheck shell=bash
 
+# make_served: a volume ($src), its image in small blocks ($img), and what the image holds ($raw).
+make_served() {
+	src=$TMP/src.img
+	img=$TMP/i.zst
+	raw=$TMP/raw.img
+	make_ext4 "$src"
+	truncate -s $((64 * 1048576 + 512)) "$src" # an end that is no multiple of a block
+	image_quietly --chunk-size 4M --block-size 64K "$src" "$img"
+	zstd -q -dc "$img" >"$raw"
+}
+
 # serve COMMAND [OPTION...]: start a server in the background; $server is its process, $address
 # where it listens. It is stopped at the end, or by stop_server.
 serve() {

@@ -5,13 +5,7 @@
 requires mkfs.ext4 zstd jq nbdkit nbdinfo nbdcopy qemu-img sfdisk openssl python3
 nbdkit_loads_plugin "$IMGTOOL" || skip 'nbdkit does not load a plugin with a sanitizer'
 
-src=$TMP/src.img
-img=$TMP/i.zst
-raw=$TMP/raw.img
-make_ext4 "$src"
-truncate -s $((64 * 1048576 + 512)) "$src" # an end that is no multiple of a block
-image_quietly --chunk-size 4M --block-size 64K "$src" "$img"
-zstd -q -dc "$img" >"$raw"
+make_served
 socket=$TMP/nbd
 uri="nbd+unix:///?socket=$socket"
 

@@ -8,13 +8,7 @@ requires mkfs.ext4 zstd jq python3 sfdisk
 client() { python3 "$TESTS_DIR/cli/proxy_client.py" "$address" "$@"; }
 le() { printf '%016x' "$1" | sed 's/\(..\)/\1 /g' | awk '{ for (i = NF; i > 0; i--) printf $i }'; }
 
-src=$TMP/src.img
-img=$TMP/i.zst
-raw=$TMP/raw.img
-make_ext4 "$src"
-truncate -s $((64 * 1048576 + 512)) "$src" # an end that is no multiple of a block
-image_quietly --chunk-size 4M --block-size 64K "$src" "$img"
-zstd -q -dc "$img" >"$raw"
+make_served
 size=$(stat -c %s "$raw")
 
 # ---- Reads ----

@@ -23,13 +23,7 @@ sanitizer=$(ldd "$IMGTOOL" | grep -Eo 'lib[at]san' | head -n 1 || true)
 # Of what was freed no more is kept than that memory which grows can still be seen.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-}:quarantine_size_mb=16
 
-src=$TMP/src.img
-img=$TMP/i.zst
-raw=$TMP/raw.img
-make_ext4 "$src"
-truncate -s $((64 * 1048576 + 512)) "$src" # an end that is no multiple of a block
-image_quietly --chunk-size 4M --block-size 64K "$src" "$img"
-zstd -q -dc "$img" >"$raw"
+make_served
 borders_of "$img" "$TMP/borders"
 find_block "$img"
 flip "$img" $((at + 100)) # reads of this block must fail, and no others
