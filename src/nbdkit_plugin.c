@@ -12,6 +12,7 @@
 #define NBDKIT_API_VERSION 2
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <nbdkit-plugin.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,6 +28,7 @@
 #define CACHE_BYTES (256 * (int64_t)MIB)
 #define WORKERS 2
 #define WORKERS_MAX 64
+#define MMAP_THRESHOLD_BYTES (128 * (int)KIB)
 
 /* An opened file: an image read as a device, or a device or file as it is. */
 struct part {
@@ -200,7 +202,12 @@ static int open_window(struct err *e)
 static int plugin_after_fork(void)
 {
 	struct err e = { 0 };
-	int rc = block_cache_new((size_t)cache_bytes, workers, &cache, &e);
+	int rc;
+
+	/* Fixed: glibc would raise it with what is freed, and then keep freed blocks, one heap for
+	 * each of nbdkit's threads, beyond the budget. */
+	mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES);
+	rc = block_cache_new((size_t)cache_bytes, workers, &cache, &e);
 
 	for (size_t i = 0; rc == 0 && i < part_count; i++)
 		rc = open_part(&parts[i], &e);
